@@ -1,0 +1,41 @@
+# Everything runs in .venv, which the first target that needs it creates. Only Python 3.11, git, gcc and make are taken
+# for granted. Use another interpreter with: make demo PYTHON=python3.12
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test fast lint types clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP) ## Decode, certify, time and draw the bundled demo: no network, account or GPU needed
+	$(BIN)/python -m calm_bench
+
+test: $(STAMP) ## Run every test; calm_bench/calibration must be covered completely
+	$(BIN)/python -m pytest --cov=calm_bench/calibration --cov-fail-under=100
+
+fast: $(STAMP) ## Run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+clean: ## Remove .venv and every cache; runs/ and figures/ stay
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Done once, and again when the dependencies change.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into .venv (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
