@@ -1,0 +1,69 @@
+"""Self-attention keys and values of the rows being decoded, one slot a row."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Index = slice | Tensor
+FIRST_LENGTH = 16  # positions before the first doubling
+
+
+class KeyValueCache:
+    """A buffer (slots, L, 2, H, T, d_kv) that grows as rows part from one another.
+
+    A row is a set of rules whose exits have agreed so far. Rows that part are copied into free slots; rows that have
+    ended give their slots back. The buffer starts with one slot an example and a few positions, and doubles when full.
+    """
+
+    def __init__(self, slots: int, depth: int, heads: int, d_kv: int, device: torch.device) -> None:
+        self._buffer = torch.empty((slots, depth, 2, heads, FIRST_LENGTH, d_kv), device=device)
+        self._free: list[int] = []
+
+    @property
+    def slots(self) -> int:
+        return self._buffer.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        return self._buffer.device
+
+    def index(self, slots: NDArray[np.int64]) -> Index:
+        """An index for `slots`: a slice, so that reading copies nothing, when they are 0..n-1 in order."""
+        if slots[0] == 0 and slots[-1] == len(slots) - 1 and (np.diff(slots) == 1).all():
+            return slice(0, len(slots))
+        return torch.from_numpy(slots).to(self._buffer.device)
+
+    def make_room(self, step: int) -> None:
+        """Have a position for `step`; called once a step, before any layer writes."""
+        if step >= self._buffer.shape[4]:
+            self._buffer = torch.cat([self._buffer, torch.empty_like(self._buffer)], dim=4)
+
+    def append(self, layer: int, index: Index, step: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (n, 2, H, d_kv) of one layer (1..L) at a step, and read keys and values so far, (n, H, step + 1, d_kv)."""
+        plane = self._buffer[:, layer - 1]
+        plane[index, :, :, step] = keys_values
+        keys, values = plane[:, :, :, : step + 1][index].unbind(1)
+        return keys, values
+
+    def write_above(self, layer: int, slots: NDArray[np.int64], step: int, keys_values: Tensor) -> None:
+        """Write (n, L - layer, 2, H, d_kv) into the layers above `layer` at a step: what state copying asks for."""
+        self._buffer[:, layer:, :, :, step][self.index(slots)] = keys_values
+
+    def copy(self, sources: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        """Copy the first `length` positions of slots into free ones; the new slots, in the order of `sources`."""
+        if len(sources) > len(self._free):
+            self._grow(max(self.slots, len(sources)))
+        targets = np.array([self._free.pop() for _ in sources], np.int64)
+        self._buffer[self.index(targets), ..., :length, :] = self._buffer[self.index(sources), ..., :length, :]
+        return targets
+
+    def release(self, slots: NDArray[np.int64]) -> None:
+        self._free.extend(slots.tolist())
+
+    def _grow(self, extra: int) -> None:
+        more = torch.empty((extra, *self._buffer.shape[1:]), device=self._buffer.device)
+        self._free.extend(range(self.slots, self.slots + extra))
+        self._buffer = torch.cat([self._buffer, more])

@@ -1,0 +1,297 @@
+"""The early-exit decoder: many examples and many rules in one pass.
+
+Two ideas carry it. A *row* is one text being written; every layer runs on the rows that have not left yet, and a token
+that leaves hands its state to the layers above it (state copying, CALM section 3.3.1) as keys and values from one
+stacked product. And *rules share a row until they part*: rules whose exits have agreed so far have the same history, so
+one row serves them all; at the end of a step the rules of a row are grouped by where they left, and each group goes on
+as a row of its own. `reference.py` says what all this must compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from calm_bench.decoding.cache import KeyValueCache
+from calm_bench.decoding.encoder import Memory, encode
+from calm_bench.decoding.generations import Generations
+from calm_bench.decoding.plan import Plan
+from calm_bench.decoding.rows import Rows
+from calm_bench.decoding.rule import Rule
+from calm_bench.decoding.weights import FusedT5
+from calm_bench.measures.measure import Measure, Visit
+from calm_bench.models.t5 import EarlyExitT5
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+def decode(
+    model: EarlyExitT5 | FusedT5,
+    sources: Sequence[Sequence[int]],
+    rules: Sequence[Rule],
+    max_new_tokens: int,
+    *,
+    batch_size: int = 32,
+    on_batch: Callable[[int], object] = lambda examples: None,
+) -> Generations:
+    """Greedy early-exit decoding of every source under every rule.
+
+    Args:
+        model: an `EarlyExitT5`, or its weights already fused.
+        sources: E lists of token ids, such as `model.tokenize(texts)` gives.
+        rules: R rules.
+        max_new_tokens: N, the most tokens of a text, end-of-sequence included.
+        batch_size: examples decoded together; it changes no result.
+        on_batch: called with the number of examples done after each batch, for a progress bar.
+
+    Returns:
+        Generations with axes (E, R, N).
+    """
+    weights = model if isinstance(model, FusedT5) else FusedT5(model)
+    result = Generations.empty(len(sources), len(rules), max_new_tokens)
+    by_length = sorted(range(len(sources)), key=lambda example: len(sources[example]))
+    for start in range(0, len(by_length), batch_size):
+        batch = by_length[start : start + batch_size]
+        part = generate(weights, encode_sources(weights, [sources[example] for example in batch]), rules, max_new_tokens)
+        result.token_ids[batch] = part.token_ids
+        result.exit_layers[batch] = part.exit_layers
+        result.confidences[batch] = part.confidences
+        on_batch(len(batch))
+    return result
+
+
+@torch.inference_mode()
+def encode_sources(weights: FusedT5, sources: Sequence[Sequence[int]]) -> Memory:
+    """Run the encoder on one batch of sources."""
+    return encode(weights, sources)
+
+
+@torch.inference_mode()
+def generate(weights: FusedT5, memory: Memory, rules: Sequence[Rule], max_new_tokens: int) -> Generations:
+    """Decode one batch of encoded examples under every rule."""
+    batch = _Batch(weights, memory, rules, max_new_tokens)
+    for step in range(max_new_tokens):
+        batch.step(step)
+        if batch.is_done:
+            break
+    return batch.result
+
+
+class _Batch:
+    """The texts of one batch as they are being written.
+
+    A *pair* is an example and a rule. `pair_row[p]` is the row that writes its text; pairs that have ended are dropped.
+    """
+
+    def __init__(self, weights: FusedT5, memory: Memory, rules: Sequence[Rule], max_new_tokens: int) -> None:
+        examples = memory.examples
+        self.weights, self.memory = weights, memory
+        self.plan = Plan(rules, weights.depth, max_new_tokens)
+        self.result = Generations.empty(examples, len(rules), max_new_tokens)
+        self.cache = KeyValueCache(examples, weights.depth, weights.heads, weights.d_kv, weights.device)
+        self.bias = weights.decoder_bias(max_new_tokens)
+        self.pair_example = np.repeat(np.arange(examples), len(rules))
+        self.pair_rule = np.tile(np.arange(len(rules)), examples)
+        self.pair_row = self.pair_example.copy()
+        self.row_example = np.arange(examples)
+        self.row_slot = np.arange(examples)
+        self.row_token = np.full(examples, weights.start_token)
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.pair_row) == 0
+
+    def step(self, step: int) -> None:
+        """Write one more token of every text that has not ended."""
+        self.cache.make_room(step)
+        visits = _Visits(self.weights.head)
+        exit_layer, confidence = self._run_layers(step, visits)
+        if self.plan.has_oracle:
+            oracles = np.flatnonzero(self.plan.oracles[self.pair_rule])
+            exit_layer[oracles] = visits.earliest_agreeing_layers(self.pair_row[oracles])
+        self._part(step, visits, exit_layer, confidence)
+
+    def _run_layers(self, step: int, visits: _Visits) -> tuple[Ints, NDArray[np.float32]]:
+        """Run layers until all pairs have left; where each pair left and how confident it was."""
+        weights, plan, rule = self.weights, self.plan, self.pair_rule
+        undecided = np.ones(len(rule), np.bool_)
+        exit_layer = np.zeros(len(rule), np.int64)
+        confidence = np.full(len(rule), np.nan, np.float32)
+        last = plan.last[rule]
+        rows = self._rows(np.arange(len(self.row_token)))
+        state = weights.embedding[torch.from_numpy(self.row_token).to(weights.device)]
+        for layer in range(1, weights.depth + 1):
+            previous, state = state, self._run_layer(layer, state, rows, step)
+            visits.add(rows.number, state)
+            leaving = undecided & (last == layer)
+            for measure, asks in zip(plan.measures, plan.asks, strict=True):
+                asking = np.flatnonzero(undecided & asks[layer - 1][rule])
+                if len(asking):
+                    passed, values = self._ask(measure, layer, step, rows.number, state, previous, asking, visits)
+                    leaving[passed] = True
+                    confidence[passed] = values
+            if not leaving.any():
+                continue
+            exit_layer[leaving] = layer
+            undecided &= ~leaving
+            if not undecided.any():
+                break
+            going_on = np.flatnonzero(np.bincount(self.pair_row[undecided], minlength=len(self.row_token)))
+            if len(going_on) < len(rows.number):
+                state = state[_tensor(np.searchsorted(rows.number, going_on), state)]
+                rows = self._rows(going_on)
+        return exit_layer, confidence
+
+    def _rows(self, number: Ints) -> Rows:
+        return Rows.of(number, self.row_slot[number], self.row_example[number], self.memory.examples, self.cache)
+
+    def _run_layer(self, layer: int, x: Tensor, rows: Rows, step: int) -> Tensor:
+        """State after `layer` of the rows, (n, d), from their state before it; writes their keys and values."""
+        weights = self.weights
+        w = weights.decoder_layers[layer - 1]
+        qkv = functional.linear(weights.normed(x), w.qkv).view(-1, 3, weights.heads, weights.d_kv)
+        keys, values = self.cache.append(layer, rows.slots, step, qkv[:, 1:])
+        bias = self.bias[..., -step - 1 :]
+        mixed = functional.scaled_dot_product_attention(qkv[:, 0, :, None], keys, values, attn_mask=bias, scale=1.0)
+        x = torch.addmm(x, mixed.reshape(len(x), -1), w.out)
+        query = functional.linear(weights.normed(x), w.cross_query).view(-1, weights.heads, weights.d_kv)
+        query = rows.spread(query, self.memory.examples)
+        keys, values = self.memory.keys_values[layer - 1]
+        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=self.memory.bias, scale=1.0)
+        x = torch.addmm(x, rows.gather(mixed), w.cross_out)
+        return w.feed_forward(x, weights.normed(x))
+
+    def _ask(
+        self,
+        measure: Measure,
+        layer: int,
+        step: int,
+        number: Ints,
+        state: Tensor,
+        previous: Tensor,
+        asking: Ints,
+        visits: _Visits,
+    ) -> tuple[Ints, NDArray[np.float32]]:
+        """Which of the asking pairs are confident enough to leave, and their confidences."""
+        asked_rows = self.pair_row[asking]
+        asked = np.flatnonzero(np.bincount(asked_rows, minlength=len(self.row_token)))  # each row is asked once
+        if len(asked) < len(number):
+            position = _tensor(np.searchsorted(number, asked), state)
+            state, previous = state[position], previous[position]
+        visit = Visit(layer, state, previous, self.weights.head, self.weights.classify)
+        confidence = measure.confidence(visit).cpu().numpy()
+        if np.isnan(confidence).any():
+            raise FloatingPointError(f"confidence of {measure.name} is NaN at layer {layer}, position {step}")
+        pair_confidence = confidence[np.searchsorted(asked, asked_rows)]
+        passes = pair_confidence >= self.plan.thresholds[step, self.pair_rule[asking]]
+        if measure.needs_logits and passes.any():
+            leaving = np.unique(asked_rows[passes])
+            logits = visit.logits[_tensor(np.searchsorted(asked, leaving), state)]
+            visits.know_tokens(layer, leaving, logits.argmax(-1).cpu().numpy())
+        return asking[passes], pair_confidence[passes]
+
+    def _part(self, step: int, visits: _Visits, exit_layer: Ints, confidence: NDArray[np.float32]) -> None:
+        """Write down the tokens, and let each row go on once for every layer at which its rules have left."""
+        base = self.weights.depth + 1
+        keys, group = np.unique(self.pair_row * base + exit_layer, return_inverse=True)
+        parent, layer = keys // base, keys % base
+        states = visits.states(parent, layer)
+        tokens = visits.tokens(parent, layer, states)
+
+        where = self.pair_example, self.pair_rule, step
+        self.result.token_ids[where] = tokens[group]
+        self.result.exit_layers[where] = exit_layer
+        self.result.confidences[where] = confidence
+
+        goes_on = tokens != self.weights.end_token
+        if not goes_on.all():
+            self._drop_ended(goes_on[group])
+            self.cache.release(self.row_slot[np.setdiff1d(parent, parent[goes_on])])
+            group = (np.cumsum(goes_on) - 1)[group[goes_on[group]]]
+            parent, layer, tokens = parent[goes_on], layer[goes_on], tokens[goes_on]
+            states = states[_tensor(np.flatnonzero(goes_on), states)]
+            if self.is_done:
+                return
+        slots = self.row_slot[parent]
+        again = np.flatnonzero(parent[1:] == parent[:-1]) + 1  # the first group keeps its parent's slot
+        if len(again):
+            slots[again] = self.cache.copy(slots[again], step + 1)
+        self._copy_states(step, slots, layer, states)
+        self.row_example, self.row_slot, self.row_token = self.row_example[parent], slots, tokens
+        self.pair_row = group
+
+    def _drop_ended(self, goes_on: Bools) -> None:
+        self.pair_example, self.pair_rule = self.pair_example[goes_on], self.pair_rule[goes_on]
+        self.pair_row = self.pair_row[goes_on]
+
+    def _copy_states(self, step: int, slots: Ints, layer: Ints, states: Tensor) -> None:
+        """State copying: the skipped layers' keys and values are their own projections of the exit layer's state."""
+        weights = self.weights
+        rows_per_layer = 2 * weights.heads * weights.d_kv
+        for exit_layer in np.unique(layer[layer < weights.depth]):
+            left = np.flatnonzero(layer == exit_layer)
+            skipped = weights.skipped_keys_values[exit_layer * rows_per_layer :]
+            projected = functional.linear(weights.normed(states[_tensor(left, states)]), skipped)
+            shape = (len(left), weights.depth - exit_layer, 2, weights.heads, weights.d_kv)
+            self.cache.write_above(int(exit_layer), slots[left], step, projected.view(shape))
+
+
+class _Visits:
+    """The states that one step has seen: for each layer, which rows ran through it and what came out."""
+
+    def __init__(self, head: Callable[[Tensor], Tensor]) -> None:
+        self._head = head
+        self._rows: list[Ints] = []
+        self._states: list[Tensor] = []
+        self._known: dict[int, tuple[Ints, Ints]] = {}
+
+    def add(self, rows: Ints, states: Tensor) -> None:
+        """Note the next layer's rows (n,) and states (n, d)."""
+        self._rows.append(rows)
+        self._states.append(states)
+
+    def know_tokens(self, layer: int, rows: Ints, tokens: Ints) -> None:
+        """A measure has paid for these rows' logits already: keep their tokens."""
+        self._known[layer] = rows, tokens
+
+    def states(self, rows: Ints, layers: Ints) -> Tensor:
+        """State of each row after the given layer, (n, d)."""
+        distinct = np.unique(layers)
+        result = self._states[0].new_empty((len(rows), self._states[0].shape[1]))
+        for layer in distinct:
+            here = np.flatnonzero(layers == layer)
+            position = np.searchsorted(self._rows[layer - 1], rows[here])
+            result[_tensor(here, result)] = self._states[layer - 1][_tensor(position, result)]
+        return result
+
+    def tokens(self, rows: Ints, layers: Ints, states: Tensor) -> Ints:
+        """Predicted token of each row after the given layer, (n,)."""
+        tokens = np.full(len(rows), -1)
+        for layer, (known_rows, known_tokens) in self._known.items():
+            here = np.flatnonzero((layers == layer) & np.isin(rows, known_rows))
+            tokens[here] = known_tokens[np.searchsorted(known_rows, rows[here])]
+        unknown = np.flatnonzero(tokens < 0)
+        if len(unknown):
+            tokens[unknown] = self._head(states[_tensor(unknown, states)]).argmax(-1).cpu().numpy()
+        return tokens
+
+    def earliest_agreeing_layers(self, rows: Ints) -> Ints:
+        """The first layer whose token is the last layer's, (n,): the local oracle. These rows ran through all layers."""
+        predictions = np.stack(
+            [
+                self._head(states[_tensor(np.searchsorted(numbers, rows), states)]).argmax(-1).cpu().numpy()
+                for numbers, states in zip(self._rows, self._states, strict=True)
+            ]
+        )
+        layers: Ints = (predictions == predictions[-1]).argmax(0) + 1
+        return layers
+
+
+def _tensor(index: Ints, like: Tensor) -> Tensor:
+    return torch.from_numpy(index).to(like.device)

@@ -1,0 +1,50 @@
+"""Rules as arrays: what the loop asks of which rule at which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calm_bench.decoding.rule import Rule
+from calm_bench.errors import InputError
+from calm_bench.measures.measure import Measure
+
+
+class Plan:
+    """R rules laid out for a model of depth L and texts of at most T tokens.
+
+    Attributes:
+        last: the layer at which each rule leaves without asking, (R,).
+        thresholds: the decayed threshold of each rule at each step, (T, R); infinite for rules without a measure.
+        oracles: which rules are the oracle, (R,) bool.
+        measures: the distinct measures in use.
+        asks: asks[m][i - 1] says which rules ask measure m after layer i, (R,) bool.
+    """
+
+    def __init__(self, rules: Sequence[Rule], depth: int, max_new_tokens: int) -> None:
+        for rule in rules:
+            last = rule.last_layer or depth
+            if not 1 <= last <= depth or not 1 <= rule.min_layer <= depth:
+                raise InputError(
+                    f"rule {rule.name}: first layer {rule.min_layer} and last layer {last} must lie in 1..{depth}, "
+                    "the model's decoder layers"
+                )
+        self.last = np.array([rule.last_layer or depth for rule in rules])
+        self.thresholds = np.array(
+            [
+                [rule.threshold_at(step, max_new_tokens) if rule.measure else np.inf for rule in rules]
+                for step in range(max_new_tokens)
+            ]
+        )
+        self.oracles: NDArray[np.bool_] = np.array([rule.is_oracle for rule in rules])
+        self.has_oracle = bool(self.oracles.any())
+        self.measures: list[Measure] = list(dict.fromkeys(rule.measure for rule in rules if rule.measure is not None))
+        self.asks: list[list[NDArray[np.bool_]]] = [
+            [
+                np.array([rule.measure == measure and rule.min_layer <= layer < last for rule, last in zip(rules, self.last, strict=True)])
+                for layer in range(1, depth + 1)
+            ]
+            for measure in self.measures
+        ]

@@ -1,0 +1,94 @@
+"""The meaning of early-exit decoding: slow, plain, one example, one rule, the modules of transformers.
+
+Every faster path must give these tokens and these exit layers. State copying (CALM, section 3.3.1) is literal here: the
+input of a layer at a past position is the state which that position last had, so a layer that was skipped projects its
+keys and values from the exit layer's state. Nothing is cached: every past key and value is projected again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calm_bench.decoding.rule import Rule
+from calm_bench.measures.measure import Visit
+from calm_bench.models.t5 import EarlyExitT5
+
+
+@dataclass(frozen=True)
+class Token:
+    """One decoding step: the token, the layer it left at, and the measure's confidence there (None if not asked)."""
+
+    token_id: int
+    exit_layer: int
+    confidence: float | None
+
+
+@torch.inference_mode()
+def decode_reference(model: EarlyExitT5, source_ids: Sequence[int], rule: Rule, max_new_tokens: int) -> list[Token]:
+    """Greedy decoding of one source under one rule (CALM, Eq. 4), at most `max_new_tokens` tokens."""
+    t5 = model.backbone
+    blocks = t5.decoder.block
+    depth = len(blocks)
+    encoded = t5.encoder(input_ids=torch.tensor([list(source_ids)], device=model.device)).last_hidden_state
+    inputs: list[list[Tensor]] = [[] for _ in blocks]  # inputs[k][s]: the state that layer k + 1 reads at position s
+    tokens: list[Token] = []
+    previous_token = t5.config.decoder_start_token_id
+
+    for step in range(max_new_tokens):
+        state = t5.decoder.embed_tokens(torch.tensor([[previous_token]], device=model.device))
+        states = [state]
+        confidence = None
+        for layer in range(1, depth + 1):
+            inputs[layer - 1].append(state)
+            state = run_layer(model, layer, torch.cat(inputs[layer - 1], dim=1), encoded)
+            states.append(state)
+            confidence = None
+            if layer == (rule.last_layer or depth):
+                break
+            if rule.measure is not None and layer >= rule.min_layer:
+                visit = Visit(layer, states[-1][0], states[-2][0], model.head, model.classify)
+                confidence = rule.measure.confidence(visit).item()
+                if math.isnan(confidence):
+                    raise FloatingPointError(f"confidence is NaN at layer {layer}, position {step}")
+                if confidence >= rule.threshold_at(step, max_new_tokens):
+                    break
+        if rule.is_oracle:
+            layer = earliest_agreeing_layer(model, states)
+        for above in range(layer, depth):  # state copying: what the layers above will read at this position
+            del inputs[above][step:]
+            inputs[above].append(states[layer])
+        previous_token = int(model.head(states[layer][0]).argmax())
+        tokens.append(Token(previous_token, layer, confidence))
+        if previous_token == t5.config.eos_token_id:
+            break
+    return tokens
+
+
+def run_layer(model: EarlyExitT5, layer: int, inputs: Tensor, encoded: Tensor) -> Tensor:
+    """State after `layer` (1..L) at the newest position, (1, 1, d), from its inputs at all positions (1, t, d)."""
+    attention, cross_attention, feed_forward = model.backbone.decoder.block[layer - 1].layer
+    self_attention = attention.SelfAttention
+    heads = (1, -1, self_attention.n_heads, self_attention.key_value_proj_dim)
+    normed = attention.layer_norm(inputs)
+    query = self_attention.q(normed[:, -1:]).view(heads).transpose(1, 2)
+    key = self_attention.k(normed).view(heads).transpose(1, 2)
+    value = self_attention.v(normed).view(heads).transpose(1, 2)
+    length = inputs.shape[1]
+    first = model.backbone.decoder.block[0].layer[0].SelfAttention
+    bias = first.compute_bias(length, length)[:, :, -1:]
+    weights = (query @ key.transpose(-1, -2) + bias).softmax(-1)  # T5 does not scale by the square root of d_kv
+    mixed = (weights @ value).transpose(1, 2).reshape(1, 1, -1)
+    state = inputs[:, -1:] + self_attention.o(mixed)
+    state = cross_attention(state, key_value_states=encoded)[0]
+    return feed_forward(state)
+
+
+def earliest_agreeing_layer(model: EarlyExitT5, states: list[Tensor]) -> int:
+    """The first layer whose token is the last layer's token; states[i] is d^i, (1, 1, d)."""
+    tokens = [int(model.head(state[0]).argmax()) for state in states]
+    return next(layer for layer in range(1, len(states)) if tokens[layer] == tokens[-1])

@@ -1,0 +1,87 @@
+"""All that decides an exit: measure, threshold, decay, first and last layer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from calm_bench.measures.measure import Measure
+
+DecayForm = Literal["additive", "multiplicative", "none"]
+
+
+@dataclass(frozen=True)
+class Decay:
+    """How a threshold falls while a text is written (CALM, Eq. 5).
+
+    `additive` is the paper's clip(0.9 lambda + 0.1 exp(-tau t / N), 0, 1); `multiplicative` is the released code's
+    lambda (0.9 + 0.1 exp(-tau t / N)); `none` keeps lambda. tau >= 0 is the temperature. Note that the additive form
+    at tau = 0 is 0.9 lambda + 0.1, the same for every step: a relabelling of the grid, not lambda itself.
+    """
+
+    form: DecayForm = "additive"
+    tau: float = 0.0
+
+    def threshold(self, threshold: float, step: int, max_new_tokens: int) -> float:
+        """lambda'(lambda, t) in [0, 1] for step t = 0..N-1 of at most N = max_new_tokens."""
+        fall = math.exp(-self.tau * step / max_new_tokens)
+        match self.form:
+            case "additive":
+                return min(1.0, max(0.0, 0.9 * threshold + 0.1 * fall))
+            case "multiplicative":
+                return threshold * (0.9 + 0.1 * fall)
+            case "none":
+                return threshold
+
+    def __str__(self) -> str:
+        return "none" if self.form == "none" else f"{self.form}(tau={self.tau:g})"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Exit at the first layer from `min_layer` whose confidence reaches the decayed threshold; at `last_layer` at latest.
+
+    Four kinds exist, each with its own constructor below. A rule without a measure never asks: it runs to its last
+    layer. `last_layer` None means the model's depth, L.
+    """
+
+    name: str
+    measure: Measure | None = None
+    threshold: float | None = None
+    decay: Decay = Decay("none")
+    min_layer: int = 1
+    last_layer: int | None = None
+
+    @staticmethod
+    def full() -> Rule:
+        """The full model: exits switched off. It is not threshold 1, which the decay lowers and rounding can reach."""
+        return Rule("full")
+
+    @staticmethod
+    def static(layer: int) -> Rule:
+        """The static baseline: every token leaves after the same layer, which is also the rule's `threshold`."""
+        return Rule("static", threshold=float(layer), last_layer=layer)
+
+    @staticmethod
+    def oracle() -> Rule:
+        """The local oracle: the earliest layer whose token is the full model's token for this step.
+
+        It looks ahead through all layers, so it saves nothing: a bound on what a measure could do, not a method.
+        """
+        return Rule("oracle")
+
+    @staticmethod
+    def adaptive(measure: Measure, threshold: float, decay: Decay, min_layer: int = 1) -> Rule:
+        """A confidence measure with a threshold in (0, 1]."""
+        first = max(min_layer, measure.first_layer)
+        return Rule(measure.name, measure, threshold, decay, first)
+
+    @property
+    def is_oracle(self) -> bool:
+        return self.name == "oracle"
+
+    def threshold_at(self, step: int, max_new_tokens: int) -> float:
+        """The threshold in force at a step; only rules with a measure have one."""
+        assert self.threshold is not None
+        return self.decay.threshold(self.threshold, step, max_new_tokens)

@@ -1,0 +1,23 @@
+"""Softmax response: how far the best token is ahead of the second best (CALM, section 3.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from calm_bench.measures.measure import Measure, Visit
+
+
+@dataclass(frozen=True)
+class Softmax(Measure):
+    """c = p1 - p2, the two largest probabilities of softmax(W d_t^i). Costs a vocabulary product at each layer."""
+
+    name: ClassVar[str] = "softmax"
+    needs_logits: ClassVar[bool] = True
+
+    def confidence(self, visit: Visit) -> Tensor:
+        top = visit.logits.topk(2, dim=-1).values
+        probability = (top - visit.logits.logsumexp(-1, keepdim=True)).exp()
+        return probability[:, 0] - probability[:, 1]

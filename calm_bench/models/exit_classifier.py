@@ -1,0 +1,46 @@
+"""The early-exit classifier: one linear layer and a sigmoid, shared by all layers (CALM, section 3.5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from calm_bench.errors import InputError
+
+FILE_NAME = "exit_classifier.safetensors"
+
+
+class ExitClassifier(nn.Module):
+    """M(d_t^i) = sigmoid(w . d_t^i + b): d + 1 parameters, on the raw state before the final norm."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(d_model, 1)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Confidences (...,) in [0, 1] of states (..., d)."""
+        return torch.sigmoid(self.logits(states))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Log-odds (...,) of states (..., d): what training wants."""
+        return self.linear(states).squeeze(-1)
+
+    def save(self, folder: Path) -> None:
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / FILE_NAME)
+
+    @classmethod
+    def load(cls, folder: Path, d_model: int) -> ExitClassifier | None:
+        """The classifier beside a checkpoint, or None where there is none."""
+        path = folder / FILE_NAME
+        if not path.exists():
+            return None
+        weights = load_file(path)
+        width = weights["linear.weight"].shape[-1]
+        if width != d_model:
+            raise InputError(f"{path}: the exit classifier reads states of width {width}, the model's are {d_model}")
+        classifier = cls(d_model)
+        classifier.load_state_dict(weights)
+        return classifier
