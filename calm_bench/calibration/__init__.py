@@ -1,0 +1,40 @@
+"""From losses to promises: p-values, a fixed-sequence test, a certificate. Pure functions on NumPy and SciPy."""
+
+from calm_bench.calibration.betting import upper_bound
+from calm_bench.calibration.certificate import Certificate, certify
+from calm_bench.calibration.losses import risk_loss, textual_loss
+from calm_bench.calibration.methods import (
+    METHODS,
+    ConformalRiskControl,
+    LearnThenTest,
+    Method,
+    Naive,
+    UpperConfidenceBound,
+    Verdict,
+)
+from calm_bench.calibration.procedures import bonferroni, fixed_sequence, last_accepted
+from calm_bench.calibration.pvalues import hoeffding, hoeffding_bentkus, wsr
+from calm_bench.calibration.trials import Trials, trials
+
+__all__ = [
+    "METHODS",
+    "Certificate",
+    "ConformalRiskControl",
+    "LearnThenTest",
+    "Method",
+    "Naive",
+    "Trials",
+    "UpperConfidenceBound",
+    "Verdict",
+    "bonferroni",
+    "certify",
+    "fixed_sequence",
+    "hoeffding",
+    "hoeffding_bentkus",
+    "last_accepted",
+    "risk_loss",
+    "textual_loss",
+    "trials",
+    "upper_bound",
+    "wsr",
+]

@@ -1,0 +1,1 @@
+"""What a generation costs: FLOPs by formula (`flops`), seconds by the clock."""
