@@ -1,0 +1,89 @@
+"""What every text metric gives: statistics per example, a score per example, the quality of a set, and its interval."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import datasets
+import evaluate
+import numpy as np
+from numpy.typing import NDArray
+
+from calm_bench.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+class Metric(evaluate.Metric):  # type: ignore[misc]  # evaluate carries no type hints
+    """A metric between predictions and their references, usable without a network or a metric script.
+
+    It is an `evaluate.Metric` built directly, so `compute(predictions=..., references=...)` and `evaluate.combine` work
+    too. A subclass says its `name` and `description` and implements `pair`; one whose set quality is not the mean of
+    its examples (BLEU) also overrides `aggregate` and `scores`.
+
+    A prediction always has one or more references. A missing reference is an InputError, never a score of 0.
+    """
+
+    name: str = ""
+    """As printed in tables, for example "BLEU"."""
+
+    description: str = ""
+    """What a record needs to repeat the number: package, version and options."""
+
+    def __init__(self) -> None:
+        super().__init__(keep_in_memory=True)  # else evaluate writes an Arrow file and a lock per computation
+
+    @abstractmethod
+    def pair(self, prediction: str, references: Sequence[str]) -> Sequence[float]:
+        """Statistics (k,) of one prediction; by default a single number, its score in [0, 1]."""
+
+    def statistics(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
+        """Statistics (n, k) of n predictions; all that `aggregate` and `interval` need.
+
+        A grid of thresholds says the same thing many times: each distinct (prediction, references) is computed once.
+        Raises InputError for lengths that differ and for an example without a reference.
+        """
+        if len(predictions) != len(references):
+            raise InputError(f"{self.name}: {len(predictions)} predictions but references for {len(references)}")
+        rows: dict[tuple[str, tuple[str, ...]], Sequence[float]] = {}
+        keys = []
+        for index, (prediction, answers) in enumerate(zip(predictions, references, strict=True)):
+            if isinstance(answers, str) or len(answers) == 0:
+                raise InputError(f"{self.name}: references[{index}] is {answers!r}, but must be one or more strings")
+            key = (prediction, tuple(answers))
+            if key not in rows:
+                rows[key] = self.pair(*key)
+            keys.append(key)
+        if not keys:
+            raise InputError(f"{self.name}: no predictions to score, but at least one is needed")
+        return np.array([rows[key] for key in keys], dtype=np.float64)
+
+    def aggregate(self, statistics: Array) -> float:
+        """Quality in 0..100 of the examples with these statistics (n, k), n >= 1."""
+        return 100 * float(statistics[:, 0].mean())
+
+    def scores(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
+        """Score (n,) in [0, 1] of each prediction; exactly 1 where it is identical to one of its references."""
+        return self.statistics(predictions, references)[:, 0]
+
+    def interval(
+        self, statistics: Array, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    ) -> tuple[float, float]:
+        """Percentile bootstrap interval (low, high) of `aggregate`, in 0..100, over the n examples of (n, k).
+
+        The same n and seed draw the same examples, so rules decoded on one set are resampled alike.
+        """
+        if not 0 < level < 1:
+            raise InputError(f"{self.name}: level={level} of an interval must lie in (0, 1)")
+        random = np.random.default_rng(seed)
+        n = len(statistics)
+        draws = [self.aggregate(statistics[random.integers(n, size=n)]) for _ in range(resamples)]
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": datasets.List(text)})
+        return evaluate.MetricInfo(description=self.description, citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+        return {self.name: self.aggregate(self.statistics(predictions, references))}

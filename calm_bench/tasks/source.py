@@ -1,0 +1,129 @@
+"""Where a task's rows come from: a local folder of parquet or JSON lines files, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calm_bench.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+
+SPLITS = ("train", "validation", "test")
+READERS = {".parquet": "parquet", ".jsonl": "json"}
+BUNDLED = Path(__file__).parents[1] / "assets"
+
+
+def splits(path: str | None, hub: str | None, hub_config: str | None) -> list[str]:
+    """Names of the splits there are. Raises InputError when the folder is missing or the hub does not answer."""
+    if path is not None:
+        return list(_files(path))
+    import datasets
+
+    with _hub_errors(hub):
+        return list(datasets.get_dataset_split_names(hub, hub_config))
+
+
+def load(
+    path: str | None, hub: str | None, hub_config: str | None, split: str, columns: Sequence[str]
+) -> datasets.Dataset:
+    """One split, checked: it exists, is not empty, and has every column in `columns` without a null.
+
+    columns: names; "translation.en" is the field `en` of the column `translation`. Raises InputError.
+    """
+    where = f"task.path={path}" if path is not None else f"hub data set {hub}"
+    dataset = _local(path, split) if path is not None else _from_hub(hub, hub_config, split)
+    if len(dataset) == 0:
+        raise InputError(f"{where}: split {split} is empty")
+    for column in columns:
+        _check_column(dataset, column, f"{where}: split {split}")
+    return dataset
+
+
+def _files(path: str) -> dict[str, Path]:
+    """The file of each split in a folder."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"task.path={path} must be a folder with {{train,validation,test}}.parquet or .jsonl")
+    candidates = ((split, folder / f"{split}{suffix}") for split in SPLITS for suffix in reversed(READERS))
+    found = {split: file for split, file in candidates if file.is_file()}
+    if not found:
+        raise InputError(f"task.path={path} has none of {{train,validation,test}}.parquet or .jsonl")
+    return found
+
+
+def _local(path: str, split: str) -> datasets.Dataset:
+    files = _files(path)
+    if split not in files:
+        found = ", ".join(files)
+        if Path(path).resolve().is_relative_to(BUNDLED):
+            raise InputError(
+                f"the {split} split of {Path(path).name} is not bundled (only {found}): "
+                f"give task.path a folder that has {split}.parquet or .jsonl"
+            )
+        raise InputError(f"task.path={path} has no {split}.parquet or .jsonl (found: {found})")
+    import datasets
+
+    file = files[split]
+    with _no_progress_bars():
+        try:
+            return datasets.load_dataset(READERS[file.suffix], data_files={split: str(file)}, split=split)
+        except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+            cause = error.__cause__ or error
+            raise InputError(f"task.path: cannot read {file}: {str(cause).splitlines()[0]}") from error
+
+
+def _from_hub(hub: str | None, hub_config: str | None, split: str) -> datasets.Dataset:
+    import datasets
+
+    with _hub_errors(hub):
+        return datasets.load_dataset(hub, hub_config, split=split)
+
+
+@contextmanager
+def _hub_errors(hub: str | None) -> Iterator[None]:
+    """Whatever keeps the hub from answering, in one line that names the way around it."""
+    if hub is None:
+        raise InputError("task.path=null, but this task has no hub name: give task.path a local folder")
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"cannot load {hub} from the hub ({reason}): give task.path a local folder with "
+            "{train,validation,test}.parquet or .jsonl instead"
+        ) from error
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Reading a local file takes a moment; its bars would only stand between the lines of a run."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _check_column(dataset: datasets.Dataset, column: str, where: str) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    name, *fields = column.split(".")
+    if name not in dataset.column_names:
+        raise InputError(f"{where} has no column {column} (columns: {', '.join(dataset.column_names)})")
+    values: pa.ChunkedArray = dataset.data.column(name)
+    for field in fields:
+        if not pa.types.is_struct(values.type) or values.type.get_field_index(field) < 0:
+            raise InputError(f"{where} has no field {column}: column {name} is {values.type}")
+        values = pc.struct_field(values, field)
+    if values.null_count:
+        raise InputError(f"{where} has {values.null_count} rows without a value in {column}")
