@@ -1,0 +1,182 @@
+"""The columns of every table of a run: the contract between a run and its analysis.
+
+A column holds no null (and so no NaN) unless it is declared `null`. Layers count from 1; `threshold` is the layer for
+the static baseline and null for the oracle and the full model.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from calm_bench.errors import InputError
+
+SCHEMA_VERSION = 1
+
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
+_INT16, _INT32 = pa.int16(), pa.int32()
+_FLOAT32, _FLOAT64 = pa.float32(), pa.float64()
+
+
+def _column(name: str, dtype: pa.DataType, null: bool = False) -> pa.Field:
+    return pa.field(name, dtype, nullable=null)
+
+
+# One row per example and rule.
+GENERATIONS = pa.schema(
+    [
+        _column("example_id", _TEXT),  # the task's name of the source
+        _column("split", _TEXT),  # train, validation or test
+        _column("measure", _TEXT),  # softmax, state, classifier, static, oracle, full
+        _column("threshold", _FLOAT64, null=True),  # λ before its decay
+        _column("decay", _TEXT),  # how λ falls over a text, e.g. additive(tau=4), or none
+        _column("source", _TEXT),  # what the encoder read, prompt included
+        _column("prediction", _TEXT),  # what the decoder wrote
+        _column("reference", _TEXTS),  # every accepted answer
+        _column("n_tokens", _INT32),  # generated tokens, the end of the sequence included
+        _column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
+        _column("score", _FLOAT64),  # similarity to the references, in [0, 1]
+        _column("textual_loss", _FLOAT64),  # 1 - similarity to the full model's text, in [0, 1]
+        _column("risk_loss", _FLOAT64),  # what was lost against the references, max(0, full - early), in [0, 1]
+        _column("flops", _FLOAT64),  # of the decoder for this text, true count for T5
+        _column("flops_elbayad", _FLOAT64),  # the same by the formula of Elbayad et al., as in the paper
+    ]
+)
+
+# One row per generated token of every example and rule.
+TOKENS = pa.schema(
+    [
+        _column("example_id", _TEXT),  # as in generations
+        _column("measure", _TEXT),  # as in generations
+        _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("position", _INT32),  # in the text, from 0
+        _column("token_id", _INT32),  # in the model's vocabulary
+        _column("exit_layer", _INT16),  # the last layer that ran, 1..L
+        _column(
+            "confidence", _FLOAT32, null=True
+        ),  # at the exit layer; null where nothing was asked (layer L, baselines)
+    ]
+)
+
+# One row per rule.
+FRONTIER = pa.schema(
+    [
+        _column("measure", _TEXT),  # as in generations
+        _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("n", _INT32),  # examples
+        _column("score", _FLOAT64),  # the task's quality metric over all examples, 0..100
+        _column("score_low", _FLOAT64),  # 95% interval, bootstrap over examples
+        _column("score_high", _FLOAT64),
+        _column("mean_exit_layer", _FLOAT64),  # over all tokens
+        _column("mean_exit_layer_low", _FLOAT64),  # 95% interval, bootstrap over examples
+        _column("mean_exit_layer_high", _FLOAT64),
+        _column("flops_reduction", _FLOAT64),  # full / early per token, formula of Elbayad et al.
+        _column("flops_reduction_t5", _FLOAT64),  # full / early per token, true count for T5
+        _column("textual_loss", _FLOAT64),  # mean over examples
+        _column("risk_loss", _FLOAT64),  # mean over examples
+        _column("seconds", _FLOAT64, null=True),  # per text at batch 1; null where the rule was not timed
+        _column("speedup", _FLOAT64, null=True),  # full / early seconds, timed side by side
+        _column("speedup_low", _FLOAT64, null=True),  # 95% interval, bootstrap over examples
+        _column("speedup_high", _FLOAT64, null=True),
+    ]
+)
+
+# One row per objective, δ, measure, method and trial.
+CERTIFICATES = pa.schema(
+    [
+        _column("objective", _TEXT),  # textual or risk
+        _column("delta", _FLOAT64),  # tolerance on the mean loss, in (0, 1)
+        _column("epsilon", _FLOAT64),  # probability with which the promise may fail, in (0, 1)
+        _column("measure", _TEXT),  # softmax, state, classifier
+        _column("method", _TEXT),  # ltt, or a method to compare it with
+        _column("trial", _INT32, null=True),  # from 0; null: certified on all examples, nothing held out
+        _column("n_calibration", _INT32),  # examples that the test read
+        _column("threshold", _FLOAT64, null=True),  # the certified λ; null: the full model
+        _column("p_value", _FLOAT64, null=True),  # of the certified λ
+        _column("test_loss", _FLOAT64, null=True),  # mean loss on the held-out examples
+        _column("test_score", _FLOAT64, null=True),  # quality metric on the held-out examples, 0..100
+        _column("mean_exit_layer", _FLOAT64),  # at the certified λ; held-out examples in a trial, else all
+        _column("flops_reduction", _FLOAT64),  # at the certified λ, formula of Elbayad et al.
+    ]
+)
+
+# One row per timed generation.
+TIMINGS = pa.schema(
+    [
+        _column("arm", _TEXT),  # what is compared, e.g. full, softmax@0.6
+        _column("measure", _TEXT),  # as in generations
+        _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("example_id", _TEXT),  # as in generations
+        _column("repeat", _INT16),  # from 0
+        _column("order", _INT32),  # when it ran, from 0 over all arms
+        _column("seconds", _FLOAT64),  # wall clock of encoder and decoder
+        _column("encoder_seconds", _FLOAT64),  # the encoder's part of it
+        _column("n_tokens", _INT32),  # as in generations
+        _column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
+    ]
+)
+
+SCHEMAS = {
+    "generations": GENERATIONS,
+    "tokens": TOKENS,
+    "frontier": FRONTIER,
+    "certificates": CERTIFICATES,
+    "timings": TIMINGS,
+}
+
+
+def to_table(name: str, frame: pd.DataFrame) -> pa.Table:
+    """`frame` as the table called `name`, in the schema's column order and types.
+
+    Raises:
+        InputError: a column is missing, unknown, of another type, or holds nulls or NaN where none is allowed.
+    """
+    schema = SCHEMAS[name]
+    if unknown := sorted(set(frame.columns) - set(schema.names)):
+        raise InputError(f"{name}: unknown column {unknown[0]!r}; the columns are {', '.join(schema.names)}")
+    _require_columns(name, list(frame.columns), schema)
+    columns = []
+    for field in schema:
+        try:
+            columns.append(pa.Array.from_pandas(frame[field.name], type=field.type))
+        except pa.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{name}: column {field.name!r} must be {field.type}: {reason}") from error
+    table = pa.Table.from_arrays(columns, schema=schema)
+    _require_values(name, table, schema)
+    return table
+
+
+def to_frame(name: str, table: pa.Table, path: Path) -> pd.DataFrame:
+    """`table`, read from `path`, as a frame in the schema's column order; columns that the schema lacks are left out.
+
+    Nullable integers come as pandas Int32, lists as Python lists, nulls in float columns as NaN.
+
+    Raises:
+        InputError: names the file and the column that is missing, of another type, or null where that is not allowed.
+    """
+    schema = SCHEMAS[name]
+    _require_columns(str(path), table.column_names, schema)
+    for field in schema:
+        if (found := table.schema.field(field.name).type) != field.type:
+            raise InputError(f"{path}: column {field.name!r} is {found}, must be {field.type}")
+    table = table.select(schema.names)
+    _require_values(str(path), table, schema)
+    frame: pd.DataFrame = table.to_pandas()
+    for field in schema:
+        if pa.types.is_list(field.type):
+            frame[field.name] = pd.Series(table[field.name].to_pylist(), dtype=object)
+        elif field.nullable and pa.types.is_integer(field.type):
+            frame[field.name] = table[field.name].to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+    return frame
+
+
+def _require_columns(where: str, found: list[str], schema: pa.Schema) -> None:
+    if missing := [column for column in schema.names if column not in found]:
+        raise InputError(f"{where}: column {missing[0]!r} is missing; found {', '.join(map(str, found)) or 'none'}")
+
+
+def _require_values(where: str, table: pa.Table, schema: pa.Schema) -> None:
+    for field in schema:
+        if not field.nullable and (nulls := table[field.name].null_count):
+            raise InputError(f"{where}: column {field.name!r} has {nulls} empty or NaN values; every row needs one")

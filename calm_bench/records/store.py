@@ -1,0 +1,183 @@
+"""A run's folder: run.json and five tables, each written completely or not at all.
+
+run.json says `running` until the end, then `finished`, `interrupted` or `failed`. Only a finished run is complete.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from calm_bench.errors import InputError
+from calm_bench.records import environment, schema
+from calm_bench.records.atomic import make_folder, replacing
+
+RUN_FILE = "run.json"
+_KEYS = (
+    "schema_version", "run_id", "name", "status", "created", "finished_at", "config", "seed", "environment",
+    "summary", "promises", "peak_memory_mb",
+)  # fmt: skip
+
+
+class Run:
+    """One run's folder. `info` is the content of run.json, `path` the folder."""
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        self.info = info
+
+    @classmethod
+    def create(cls, runs_dir: str | Path, run_id: str, config: Mapping[str, Any], *, name: str, seed: int) -> Self:
+        """Start the record of a new run in `runs_dir/run_id`, with status `running`.
+
+        Args:
+            config: the resolved configuration, plain values only.
+            name: the experiment's name.
+
+        Raises:
+            InputError: `runs_dir` cannot be written (nothing is left behind), or the run already has a record.
+        """
+        path = Path(runs_dir) / run_id
+        if (path / RUN_FILE).exists():
+            raise InputError(f"runs_dir: {path} already holds a run; give another run_id")
+        run = cls(
+            path,
+            {
+                "schema_version": schema.SCHEMA_VERSION,
+                "run_id": run_id,
+                "name": name,
+                "status": "running",
+                "created": _now(),
+                "finished_at": None,
+                "config": plain(config),
+                "seed": seed,
+                "environment": environment.describe(),
+                "summary": {},
+                "promises": [],
+                "peak_memory_mb": None,
+            },
+        )
+        make_folder(path)
+        try:
+            run._save()
+        except InputError:
+            with suppress(OSError):
+                path.rmdir()  # only if nobody else put anything there
+            raise
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run in the folder `path`; raises InputError where run.json is missing, torn or of a newer schema."""
+        path = Path(path)
+        file = path / RUN_FILE
+        try:
+            info = json.loads(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"{path}: not a run (no {RUN_FILE}); give a folder that a run has written") from None
+        except ValueError as error:
+            raise InputError(f"{file}: torn or not JSON: {error}") from error
+        version = info.get("schema_version") if isinstance(info, dict) else None
+        if not isinstance(version, int):
+            raise InputError(f"{file}: schema_version is {version!r}, must be an integer")
+        if version > schema.SCHEMA_VERSION:
+            raise InputError(
+                f"{file}: schema_version {version} is newer than {schema.SCHEMA_VERSION}, the newest that this"
+                " calm-bench reads; upgrade calm-bench"
+            )
+        if missing := [key for key in _KEYS if key not in info]:
+            raise InputError(f"{file}: key {missing[0]!r} is missing")
+        return cls(path, info)
+
+    @property
+    def run_id(self) -> str:
+        return str(self.info["run_id"])
+
+    @property
+    def status(self) -> str:
+        """`running` (or killed without a word), `finished`, `interrupted` or `failed`."""
+        return str(self.info["status"])
+
+    def file(self, name: str) -> Path:
+        """Where the table called `name` stands, whether or not it has been written."""
+        return self.path / f"{name}.parquet"
+
+    def write(self, name: str, frame: pd.DataFrame) -> None:
+        """Write the table called `name` (a key of `schema.SCHEMAS`), replacing an earlier one at once.
+
+        Raises:
+            InputError: a column does not fit the schema, or the folder cannot be written.
+        """
+        table = schema.to_table(name, frame)
+        with replacing(self.file(name)) as file:
+            pq.write_table(table, file, compression="zstd")
+
+    def read(self, name: str) -> pd.DataFrame:
+        """Read the table called `name`; raises InputError where it is missing, torn or does not fit the schema."""
+        path = self.file(name)
+        if not path.exists():
+            raise InputError(f"{path}: no such table; the run is {self.status}")
+        try:
+            table = pq.ParquetFile(path).read()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: torn or not a Parquet file: {str(error).splitlines()[0]}") from error
+        return schema.to_frame(name, table, path)
+
+    def finish(self, promises: Sequence[str] = (), **summary: Any) -> None:
+        """Close the record as `finished`: the promises in words, and the summary's scalars (a NaN becomes null)."""
+        self.info |= {"promises": list(promises), "summary": plain(summary)}
+        self.mark("finished")
+
+    def mark(self, status: Literal["finished", "interrupted", "failed"]) -> None:
+        """Close the record with `status`, the time and the peak memory."""
+        self.info |= {"status": status, "finished_at": _now(), "peak_memory_mb": environment.peak_memory_mb()}
+        self._save()
+
+    def _save(self) -> None:
+        text = json.dumps(self.info, indent=2, ensure_ascii=False, allow_nan=False)
+        with replacing(self.path / RUN_FILE) as file:
+            file.write(f"{text}\n".encode())
+
+
+def find(runs_dir: str | Path) -> list[Run]:
+    """Every run in `runs_dir`, whatever its status, oldest first; `runs_dir` may itself be one run's folder.
+
+    Raises:
+        InputError: `runs_dir` is not a folder, or a run's run.json cannot be read.
+    """
+    folder = Path(runs_dir)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a runs_dir or one run's folder")
+    if (folder / RUN_FILE).exists():
+        return [Run.open(folder)]
+    runs = [Run.open(file.parent) for file in folder.glob(f"*/{RUN_FILE}")]
+    return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON holds it: NumPy scalars and arrays unpacked, paths as text, NaN and infinity as null."""
+    match value:
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case np.ndarray() | np.generic():
+            return plain(value.tolist())
+        case Path():
+            return str(value)
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
