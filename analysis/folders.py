@@ -1,0 +1,167 @@
+"""Which run folders count, and which of them may share a figure."""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from calm_bench.errors import InputError
+
+OPTIONAL = ("timings", "certificates")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its folder and what run.json says; `group` is empty until `group()` has named it."""
+
+    folder: Path
+    about: dict[str, Any]
+    group: str = ""
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        return dict(self.about.get("config") or {})
+
+    @property
+    def run_id(self) -> str:
+        return str(self.about.get("run_id", self.folder.name))
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The columns that every row of this run carries."""
+        name = str(self.about.get("name") or "run")
+        return {
+            "run_id": self.run_id,
+            "name": name,
+            "task": self._called("task"),
+            "model": self._called("model"),
+            "group": self.group,
+        }
+
+    @property
+    def experiment(self) -> str:
+        """The experiment and its task, once when they are one word."""
+        return "-".join(dict.fromkeys((self.identity["name"], self.identity["task"])))
+
+    @property
+    def measures(self) -> frozenset[str]:
+        chosen = self.config.get("measure") or {}
+        return frozenset([chosen] if isinstance(chosen, str) else chosen)
+
+    @property
+    def same(self) -> str:
+        """The config without what may differ between runs of one group: the measures, and where things lie."""
+        left = {
+            key: value for key, value in self.config.items() if key not in ("measure", "runs_dir", "tracking", "run_id")
+        }
+        return json.dumps(left, sort_keys=True, default=str)
+
+    def read(self, table: str) -> pd.DataFrame:
+        """One of the run's tables; a run without timings or certificates has empty ones."""
+        return pd.read_parquet(self.folder / f"{table}.parquet")
+
+    def _called(self, key: str) -> str:
+        value = self.config.get(key)
+        if not isinstance(value, dict):
+            return str(value or "unknown")
+        return (
+            str(value.get("name") or value.get("path") or value.get("hub") or "unknown").rstrip("/").rsplit("/", 1)[-1]
+        )
+
+
+def finished(paths: list[Path]) -> tuple[list[Finished], list[str]]:
+    """The finished runs under `paths`, oldest first, and a note for each one left out."""
+    found: dict[str, Finished] = {}
+    notes = [note for path in paths for note in _without_record(path)]
+    for folder in dict.fromkeys(folder.resolve() for path in paths for folder in _candidates(path)):
+        about = _about(folder)
+        run = Finished(folder, about)
+        if about.get("status") != "finished":
+            notes.append(f"left out {folder.name}: its status is {about.get('status')!r}, not finished")
+        elif run.run_id in found:
+            notes.append(f"left out {folder}: run {run.run_id} was already read from {found[run.run_id].folder}")
+        else:
+            found[run.run_id] = run
+    runs = sorted(found.values(), key=lambda run: (str(run.about.get("created", "")), run.run_id))
+    _one_schema(runs)
+    return runs, notes
+
+
+def group(runs: list[Finished]) -> tuple[list[Finished], list[str]]:
+    """Name each run's group; an older repeat of the same config is left out, with a note.
+
+    Runs of one experiment and task with one config, apart from disjoint measures, share a group. Any other difference
+    separates: the group's name then says the model, the seed or, where neither tells them apart, the run.
+    """
+    notes: list[str] = []
+    kept: list[Finished] = []
+    for run in reversed(runs):
+        rival = next(
+            (k for k in kept if (k.experiment, k.same) == (run.experiment, run.same) and k.measures & run.measures),
+            None,
+        )
+        if rival is None:
+            kept.insert(0, run)
+        else:
+            notes.append(f"left out {run.run_id}: {rival.run_id} is a later run of the same config")
+    named: list[Finished] = []
+    for experiment in dict.fromkeys(run.experiment for run in kept):
+        rivals = [run for run in kept if run.experiment == experiment]
+        configs = {run.same: _label(run, rivals) for run in reversed(rivals)}
+        named += [replace(run, group=configs[run.same]) for run in rivals]
+        if len(configs) > 1:
+            labels = ", ".join(sorted(configs.values()))
+            notes.append(f"{experiment}: runs of {len(configs)} different configs are drawn separately: {labels}")
+    return named, notes
+
+
+def _label(run: Finished, rivals: list[Finished]) -> str:
+    """The shortest name that tells a run's config from its rivals': experiment, then model, seed, or run."""
+    others = [other for other in rivals if other.same != run.same]
+    parts = [run.experiment]
+    for key, value in (("model", run.identity["model"]), ("seed", f"seed{run.about.get('seed')}")):
+        if not others:
+            break
+        alike = [
+            o for o in others if (o.identity["model"] if key == "model" else f"seed{o.about.get('seed')}") == value
+        ]
+        if len(alike) < len(others):
+            parts.append(value)
+            others = alike
+    return "-".join([*parts, *([run.run_id] if others else [])])
+
+
+def _candidates(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise InputError(f"RUNS {path}: not a folder; give a run folder, or a folder that holds run folders")
+    if (path / "run.json").is_file():
+        return [path]
+    return sorted(file.parent for file in path.glob("*/run.json"))
+
+
+def _without_record(path: Path) -> list[str]:
+    """A note for each folder of parquet files that lacks the run.json a run starts with."""
+    begun = sorted({file.parent for file in path.glob("*/*.parquet")})
+    return [f"left out {folder.name}: it has no run.json" for folder in begun if not (folder / "run.json").is_file()]
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'run.json'}: cannot be read ({error}); expected the JSON of a run") from error
+    if not isinstance(about, dict):
+        raise InputError(f"{folder / 'run.json'}: holds {type(about).__name__}, expected a JSON object")
+    return about
+
+
+def _one_schema(runs: list[Finished]) -> None:
+    versions: dict[Any, Finished] = {}
+    for run in runs:
+        versions.setdefault(run.about.get("schema_version"), run)
+    if len(versions) > 1:
+        named = ", ".join(f"{run.run_id} has {version}" for version, run in versions.items())
+        raise InputError(f"schema_version differs between runs ({named}): give runs of one version at a time")

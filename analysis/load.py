@@ -1,0 +1,118 @@
+"""Run folders in, tidy frames out. Every frame says which run, experiment, task and model a row belongs to."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import folders
+from calm_bench.errors import InputError
+
+TABLES = ("generations", "tokens", "frontier", "certificates", "timings")
+IDENTITY = ("run_id", "name", "task", "model", "group")
+BASELINES = ("static", "oracle", "full")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What one or several finished runs left, as tidy frames.
+
+    Every frame carries run_id, name (the experiment), task, model and group; group names the runs that may share a
+    figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
+    The other columns are those of the files of the same name (calm_bench.records.schema).
+
+    runs: one row per run, with created, seed, layers (L of the model), quality (the score's name), epsilon, command,
+    commit, hardware, promises (list of sentences) and folder.
+    notes: what was left out or separated, one sentence each.
+    """
+
+    runs: pd.DataFrame
+    generations: pd.DataFrame
+    tokens: pd.DataFrame
+    frontier: pd.DataFrame
+    certificates: pd.DataFrame
+    timings: pd.DataFrame
+    notes: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups, in the order of their first run."""
+        return list(dict.fromkeys(self.runs["group"]))
+
+    def of(self, group: str) -> "Records":
+        """The records of one group. Baselines that several of its runs hold are kept once."""
+        parts = {name: getattr(self, name) for name in ("runs", *TABLES)}
+        parts = {name: frame[frame["group"] == group].reset_index(drop=True) for name, frame in parts.items()}
+        for name in ("generations", "tokens", "frontier"):
+            parts[name] = _baselines_once(parts[name])
+        return dataclasses.replace(self, **parts)
+
+
+def load(paths: Iterable[str | Path] | str | Path, *, quiet: bool = False) -> Records:
+    """Read run folders, or folders that hold run folders.
+
+    Unfinished runs and older repeats of the same config are left out; each is said on standard error (not when
+    `quiet`) and in `notes`.
+
+    Raises:
+        InputError: a path holds no finished run, a file is torn or lacks a column, or schema versions differ.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    found, notes = folders.finished([Path(path) for path in given])
+    if not found:
+        where = ", ".join(map(str, given)) or "no path given"
+        raise InputError(
+            f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
+        )
+    grouped, more = folders.group(found)
+    notes = [*notes, *more]
+    if not quiet:
+        for note in notes:
+            print(note, file=sys.stderr)
+    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    for run in grouped:
+        for name in TABLES:
+            frames[name].append(_with_identity(run.read(name), run.identity))
+    tables = {name: _stack(parts) for name, parts in frames.items()}
+    rows = [run.identity | _about(run) for run in grouped]
+    return Records(runs=pd.DataFrame(rows), **tables, notes=tuple(notes))
+
+
+def _about(run: "folders.Finished") -> dict[str, Any]:
+    frontier, config = run.read("frontier"), run.config
+    full = frontier.loc[frontier["measure"] == "full", "mean_exit_layer"]
+    layers = full.max() if len(full) else frontier["mean_exit_layer"].max()
+    quality = config.get("task", {}).get("quality", {}) if isinstance(config.get("task"), dict) else {}
+    environment = run.about.get("environment", {})
+    return {
+        "created": run.about.get("created", ""),
+        "seed": run.about.get("seed"),
+        "layers": round(float(layers)) if pd.notna(layers) else 0,
+        "quality": str(quality.get("_target_", "score")).rsplit(".", 1)[-1],
+        "command": str(run.about.get("command") or environment.get("command") or ""),
+        "commit": str(environment.get("git_commit") or ""),
+        "hardware": str(environment.get("gpu") or environment.get("cpu") or ""),
+        "promises": [text if isinstance(text, str) else json.dumps(text) for text in run.about.get("promises", [])],
+        "folder": str(run.folder),
+    }
+
+
+def _with_identity(frame: pd.DataFrame, identity: dict[str, str]) -> pd.DataFrame:
+    return frame.assign(**{key: identity[key] for key in IDENTITY})[[*IDENTITY, *frame.columns]]
+
+
+def _stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else parts[0]
+
+
+def _baselines_once(frame: pd.DataFrame) -> pd.DataFrame:
+    baseline = frame["measure"].isin(BASELINES)
+    first = frame.loc[baseline].groupby("measure")["run_id"].transform("first")
+    keep = frame.loc[baseline, "run_id"] == first
+    return frame[~baseline | keep.reindex(frame.index, fill_value=False)].reset_index(drop=True)

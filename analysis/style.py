@@ -1,0 +1,120 @@
+"""How every figure looks: one colour and one marker per measure, column widths, fonts, and what an axis is called."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart with any common colour blindness, and in print.
+COLOURS = {
+    "softmax": "#0072B2",
+    "state": "#D55E00",
+    "classifier": "#009E73",
+    "static": "#7F7F7F",
+    "oracle": "#CC79A7",
+    "full": "#222222",
+}
+MARKERS = {"softmax": "o", "state": "s", "classifier": "^", "static": "D", "oracle": "*", "full": "P"}
+DASHES = {"static": "--", "full": ":"}
+MEASURES = tuple(COLOURS)
+ADAPTIVE = ("softmax", "state", "classifier")
+# For measures from outside the package: the rest of the palette, in order.
+SPARE = (("#E69F00", "v"), ("#56B4E9", "X"), ("#B8A800", "<"))
+
+COLUMN = 3.35
+"""Width of one column of a two-column page, in inches."""
+PAGE = 6.9
+"""Width of both columns, in inches."""
+INK = "#222222"
+"""Colour of text and axes; the report swaps it for the page's own text colour."""
+
+RC: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#888888",
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "calm-bench",
+}
+
+AXIS = {
+    "mean_exit_layer": "mean decoder layers per token",
+    "flops_reduction": "decoder FLOPs reduction (full / early, times)",
+    "flops_reduction_t5": "decoder FLOPs reduction, T5 count (full / early, times)",
+    "seconds": "seconds per text (batch 1)",
+    "speedup": "speedup (full / early, times)",
+}
+
+
+def look(measure: str) -> tuple[str, str]:
+    """(colour, marker) of a measure, the same in every figure."""
+    if measure in COLOURS:
+        return COLOURS[measure], MARKERS[measure]
+    return SPARE[sum(map(ord, measure)) % len(SPARE)]
+
+
+def ordered(measures: Iterable[str]) -> list[str]:
+    """Measures in the order of every legend: the paper's three, others by name, then the baselines."""
+    known = {measure: place for place, measure in enumerate(ADAPTIVE)}
+    last = {"static": 101, "oracle": 102, "full": 103}
+    return sorted(set(measures), key=lambda m: (known.get(m, last.get(m, 50)), m))
+
+
+def figure(
+    rows: int = 1, columns: int = 1, *, width: float = COLUMN, height: float = 2.6, **axes: Any
+) -> tuple[Figure, Any]:
+    """A new (figure, axes array (rows, columns)), width and height in inches. Call it inside `context()`."""
+    new = Figure(figsize=(width, height), layout="constrained")
+    return new, new.subplots(rows, columns, squeeze=False, **axes)
+
+
+def context() -> AbstractContextManager[None]:
+    """The rc settings of every figure, as a context."""
+    return mpl.rc_context(RC)
+
+
+def line(ax: Axes, measure: str, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series) -> None:
+    """One measure's curve with its band; missing bounds leave the band open there."""
+    colour, marker = look(measure)
+    order = np.argsort(x.to_numpy(dtype=float), kind="stable")
+    xs, ys, lows, highs = (part.to_numpy(dtype=float)[order] for part in (x, y, low, high))
+    ax.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    ax.plot(xs, ys, DASHES.get(measure, "-"), color=colour, marker=marker, label=measure)
+
+
+def legend(fig: Figure, ax: Axes, columns: int = 3) -> None:
+    """One legend under the axes, so that it never covers data."""
+    handles, labels = ax.get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=min(columns, max(1, len(labels))))
+
+
+def caption(frame: pd.DataFrame, *more: str) -> str:
+    """What a figure's title says: the experiment or task it shows, then `more`, such as n and epsilon."""
+    where = [str(frame[key].iloc[0]) for key in ("group",) if key in frame and len(frame)]
+    return ", ".join([*where, *[part for part in more if part]])

@@ -1,0 +1,278 @@
+"""Synthetic but realistic records, written to the contract's files without a model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import Records, load
+
+LAYERS = 8
+THRESHOLDS = np.round(np.arange(0.95, 0.0, -0.05), 2)
+WORDS = [
+    "le",
+    "la",
+    "chat",
+    "chien",
+    "mange",
+    "voit",
+    "vie",
+    "rose",
+    "été",
+    "où",
+    "garçon",
+    "maison",
+    "<b>",
+    "&",
+    "pain",
+]
+TEXTS = {"softmax": 0.9, "state": 1.8, "classifier": 1.2}  # how fast a measure's texts part from the full model's
+WriteRun = Callable[..., Path]
+
+
+def _rule(measure: str, threshold: float, rng: np.random.Generator, n: int, lengths: np.ndarray) -> dict[str, Any]:
+    """Exit layers, confidences and losses of one rule on n examples."""
+    if measure == "full":
+        mean, part = float(LAYERS), 0.0
+    elif measure == "oracle":
+        mean, part = 1.9, 0.0
+    elif measure == "static":
+        mean, part = threshold, 0.45 * (1 - threshold / LAYERS) ** 1.5
+    else:
+        easy = 1 - threshold
+        mean = 1.3 + (LAYERS - 1.6) * threshold ** (1.4 * TEXTS[measure])
+        part = 0.35 * easy ** (2.5 / TEXTS[measure])
+    spread = 0 if measure in ("full", "static") else 1.6
+    layers = [np.clip(np.round(mean + spread * rng.standard_normal(k)), 1, LAYERS).astype(int) for k in lengths]
+    textual = np.where(rng.random(n) < min(1, 2.5 * part), rng.beta(2, 3, n), 0.0)
+    return {"layers": layers, "textual": textual, "change": textual * rng.normal(0.15, 0.3, n)}
+
+
+def _flops(mean: float, measure: str) -> float:
+    return LAYERS / (mean * (1.25 if measure == "softmax" else 1.0)) * 0.97
+
+
+def build(
+    n: int = 24,
+    seed: int = 0,
+    measures: tuple[str, ...] = tuple(TEXTS),
+    thresholds: np.ndarray = THRESHOLDS,
+    pieces: bool = True,
+    timed: bool = True,
+    attack: str = "<script>alert('x')</script>",
+) -> dict[str, Any]:
+    """The frames of one run: n examples under every rule, certificates over 50 trials, and timings."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(4, 14, n)
+    words = [[str(w) for w in rng.choice(WORDS, k - 1)] for k in lengths]
+    references = [" ".join(w) for w in words]
+    if n > 1:
+        words[1][0] = attack
+    full_score = np.clip(rng.beta(5, 3, n), 0, 1)
+    rules = [("full", np.nan), ("oracle", np.nan), *[("static", float(k)) for k in range(1, LAYERS + 1)]]
+    rules += [(m, float(t)) for m in measures for t in thresholds]
+    generations, tokens, frontier = [], [], []
+    for measure, threshold in rules:
+        drawn = _rule(measure, threshold, rng, n, lengths)
+        score = np.clip(full_score - drawn["change"], 0, 1)
+        means = np.array([layers.mean() for layers in drawn["layers"]])
+        pooled = float(np.concatenate(drawn["layers"]).mean())
+        flops = _flops(pooled, measure)
+        decay = "additive(tau=4)" if measure in ("softmax", "classifier") else "none"
+        for i in range(n):
+            text = list(words[i]) if drawn["textual"][i] == 0 else [str(w) for w in rng.choice(WORDS, lengths[i] - 1)]
+            generations.append(
+                {
+                    "example_id": f"e{i:04d}",
+                    "split": "test",
+                    "measure": measure,
+                    "threshold": threshold,
+                    "decay": decay,
+                    "source": "translate English to French: " + references[i][::-1],
+                    "prediction": " ".join(text),
+                    "reference": [references[i]],
+                    "n_tokens": int(lengths[i]),
+                    "mean_exit_layer": float(means[i]),
+                    "score": float(score[i]),
+                    "textual_loss": float(drawn["textual"][i]),
+                    "risk_loss": float(max(0.0, full_score[i] - score[i])),
+                    "flops": 1e6 / flops,
+                    "flops_elbayad": 1e6 / flops,
+                }
+            )
+            layers = drawn["layers"][i]
+            last = (layers == LAYERS) | (measure in ("full", "oracle", "static"))
+            confidence = np.where(last, np.nan, np.clip(threshold + rng.random(len(layers)) * (1 - threshold), 0, 1))
+            tokens.append(
+                pd.DataFrame(
+                    {
+                        "example_id": f"e{i:04d}",
+                        "measure": measure,
+                        "threshold": threshold,
+                        "position": np.arange(len(layers), dtype="int32"),
+                        "token_id": rng.integers(2, 4096, len(layers)),
+                        "exit_layer": layers.astype("int16"),
+                        "confidence": confidence.astype("float32"),
+                        **({"piece": ["▁" + w for w in text] + ["</s>"]} if pieces else {}),
+                    }
+                )
+            )
+        quality = 100 * score.mean()
+        seconds = 0.004 + 0.004 * lengths.mean() * (0.15 + 0.85 * pooled / LAYERS)
+        is_timed = timed and (measure in ("full", "static") or threshold in (0.5, 0.3))
+        frontier.append(
+            {
+                "measure": measure,
+                "threshold": threshold,
+                "n": n,
+                "score": quality,
+                "score_low": quality - 1.5,
+                "score_high": quality + 1.5,
+                "mean_exit_layer": pooled,
+                "mean_exit_layer_low": pooled - 0.1,
+                "mean_exit_layer_high": pooled + 0.1,
+                "flops_reduction": flops,
+                "flops_reduction_t5": 0.98 * flops,
+                "textual_loss": float(drawn["textual"].mean()),
+                "risk_loss": float(np.maximum(0, full_score - score).mean()),
+                "seconds": seconds if is_timed else np.nan,
+                "speedup": 8 / pooled * 0.8 if is_timed else np.nan,
+                "speedup_low": 8 / pooled * 0.75 if is_timed else np.nan,
+                "speedup_high": 8 / pooled * 0.85 if is_timed else np.nan,
+            }
+        )
+    frames = {
+        "generations": pd.DataFrame(generations),
+        "tokens": pd.concat(tokens, ignore_index=True),
+        "frontier": pd.DataFrame(frontier),
+    }
+    frames["certificates"] = _certificates(frames["frontier"], measures, n, rng)
+    frames["timings"] = _timings(frames["frontier"], lengths, rng) if timed else None
+    return frames
+
+
+def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for objective, deltas in (("textual", (0.1, 0.25)), ("risk", (0.02, 0.05))):
+        for delta in deltas:
+            for measure in measures:
+                points = frontier[frontier.measure == measure].sort_values("threshold", ascending=False)
+                ok = (points[f"{objective}_loss"] < 0.85 * delta).to_numpy()
+                count = int(np.argmin(np.append(ok, False)))
+                for trial in [None, *range(50)]:
+                    place = count - 1 - (0 if trial is None else int(rng.random() < 0.3))
+                    point = points.iloc[place] if place >= 0 else frontier.iloc[0]
+                    rows.append(
+                        {
+                            "objective": objective,
+                            "delta": delta,
+                            "epsilon": 0.05,
+                            "measure": measure,
+                            "method": "ltt",
+                            "trial": trial,
+                            "n_calibration": n if trial is None else int(0.8 * n),
+                            "threshold": point.threshold if place >= 0 else np.nan,
+                            "p_value": 0.01 if place >= 0 else np.nan,
+                            "test_loss": None
+                            if trial is None
+                            else max(0, point[f"{objective}_loss"] + 0.1 * delta * rng.normal()),
+                            "test_score": None if trial is None else point.score,
+                            "mean_exit_layer": point.mean_exit_layer,
+                            "flops_reduction": point.flops_reduction,
+                        }
+                    )
+    return pd.DataFrame(rows).astype({"trial": "Int32", "test_loss": float, "test_score": float})
+
+
+def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for _, rule in frontier[frontier.seconds.notna()].iterrows():
+        arm = rule.measure if np.isnan(rule.threshold) else f"{rule.measure}({rule.threshold:g})"
+        for i in range(min(12, len(lengths))):
+            for repeat in range(3):
+                layers = rule.mean_exit_layer
+                decoder = 0.004 * lengths[i] * (0.15 + 0.85 * layers / LAYERS) * rng.lognormal(0, 0.05)
+                rows.append(
+                    {
+                        "arm": arm,
+                        "measure": rule.measure,
+                        "threshold": rule.threshold,
+                        "example_id": f"e{i:04d}",
+                        "repeat": repeat,
+                        "order": len(rows),
+                        "seconds": 0.004 + decoder,
+                        "encoder_seconds": 0.004,
+                        "n_tokens": int(lengths[i]),
+                        "mean_exit_layer": layers,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def write(
+    folder: Path,
+    run_id: str = "20260101-000000-demo",
+    name: str = "demo",
+    task: str = "tatoeba_enfr",
+    seed: int = 0,
+    status: str = "finished",
+    schema_version: int = 1,
+    model: str = "bundled",
+    created: str = "2026-01-01T00:00:00",
+    config: dict[str, Any] | None = None,
+    drop: tuple[str, ...] = (),
+    **options: Any,
+) -> Path:
+    """Write a run folder to the contract and return it; `options` go to `build`, `drop` names files to leave out."""
+    run = folder / run_id
+    run.mkdir(parents=True)
+    resolved = {
+        "task": {"name": task, "quality": {"_target_": "calm_bench.metrics.BLEU"}},
+        "model": {"name": model},
+        "measure": {m: {} for m in options.get("measures", tuple(TEXTS))},
+        "seed": seed,
+        **(config or {}),
+    }
+    promises = [
+        "With probability at least 95% over the calibration draw, softmax at 0.5 keeps the mean textual loss <= 0.25."
+    ]
+    (run / "run.json").write_text(
+        json.dumps(
+            {
+                "schema_version": schema_version,
+                "run_id": run_id,
+                "name": name,
+                "status": status,
+                "created": created,
+                "finished_at": created,
+                "config": resolved,
+                "seed": seed,
+                "summary": {},
+                "promises": promises,
+                "environment": {"python": "3.11", "cpu": "test", "cores": 2, "git_commit": "abc1234"},
+                "peak_memory_mb": 100.0,
+            }
+        )
+    )
+    for file, frame in build(seed=seed, **options).items():
+        if frame is not None and file not in drop:
+            frame.to_parquet(run / f"{file}.parquet", index=False)
+    return run
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> WriteRun:
+    def written(**options: Any) -> Path:
+        return write(tmp_path / "runs", **options)
+
+    return written
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The records of one ordinary finished run."""
+    return load([write(tmp_path_factory.mktemp("session"))])
