@@ -1,0 +1,209 @@
+"""The two training stages: multi-exit fine-tuning, then the exit classifier on the frozen model.
+
+Both run on Hugging Face's Trainer, which owns the loop, precision, accumulation, checkpoints and several processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    DataCollatorForSeq2Seq,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainingArguments,
+)
+
+from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.models.loss import LossWeights, exit_classifier_losses, layer_losses, layer_weights
+from calm_bench.models.t5 import EarlyExitT5
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Score = Callable[[EarlyExitT5], float]
+
+
+@dataclass
+class TrainingSettings:
+    """How a model is fine-tuned; conf/training says what each line means."""
+
+    steps: int
+    batch_size: int
+    gradient_accumulation: int
+    optimizer: Literal["adafactor", "adamw"]
+    learning_rate: float
+    schedule: Literal["constant", "cosine", "linear"]
+    warmup_steps: int
+    weight_decay: float
+    loss_weights: LossWeights
+    bf16: bool
+    evaluate_every: int
+    evaluate_examples: int
+    classifier_steps: int
+    classifier_learning_rate: float
+    stored_dtype: Literal["float32", "float16", "bfloat16"]
+    workers: int
+
+
+def fine_tune(
+    model: EarlyExitT5,
+    rows: Dataset,
+    settings: TrainingSettings,
+    *,
+    max_source_tokens: int,
+    max_target_tokens: int,
+    score: Score,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Fine-tune in place with the layer-weighted loss (CALM, Eq. 6); keep the checkpoint with the best full-model score.
+
+    Args:
+        rows: training pairs, columns `source` and `target` (text).
+        score: the full model's validation score, higher is better; asked every `settings.evaluate_every` steps.
+        folder: where checkpoints go while training; the same call resumes from the last one.
+    """
+    arguments = Seq2SeqTrainingArguments(
+        **_arguments(settings, folder, seed, model.device, settings.steps, settings.learning_rate),
+        eval_strategy="steps",
+        eval_steps=settings.evaluate_every,
+        save_strategy="steps",
+        save_steps=settings.evaluate_every,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_score",
+        greater_is_better=True,
+    )
+    trainer = _MultiExitTrainer(
+        model=model.backbone,
+        args=arguments,
+        train_dataset=tokenized(model, rows, max_source_tokens, max_target_tokens),
+        eval_dataset=[],  # evaluation decodes the examples that `score` holds
+        data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
+    )
+    trainer.prepare(settings.loss_weights, model, score)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    round_weights(model, settings.stored_dtype)
+    model.backbone.eval()
+
+
+def train_exit_classifier(
+    model: EarlyExitT5,
+    rows: Dataset,
+    settings: TrainingSettings,
+    *,
+    max_source_tokens: int,
+    max_target_tokens: int,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Give the model an exit classifier, trained with everything else frozen (CALM, section 3.5 and appendix D)."""
+    module = _FrozenWithClassifier(model)
+    arguments = TrainingArguments(
+        **_arguments(settings, folder, seed, model.device, settings.classifier_steps, settings.classifier_learning_rate),
+        save_strategy="no",
+    )
+    trainer = Trainer(
+        model=module,
+        args=arguments,
+        train_dataset=tokenized(model, rows, max_source_tokens, max_target_tokens),
+        data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
+    )
+    trainer.train()
+    model.classifier = module.classifier.eval()
+
+
+def tokenized(model: EarlyExitT5, rows: Dataset, max_source_tokens: int, max_target_tokens: int) -> Dataset:
+    """Rows of text as `input_ids` and `labels`, cut to length. Text is tokenised when a batch is drawn."""
+    texts = rows.format["format_kwargs"].get("transform") if rows.format["type"] == "custom" else None
+
+    def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
+        if texts is not None:
+            batch = texts(batch)
+        return {
+            "input_ids": model.tokenizer(batch["source"], truncation=True, max_length=max_source_tokens)["input_ids"],
+            "labels": model.tokenizer(batch["target"], truncation=True, max_length=max_target_tokens)["input_ids"],
+        }
+
+    return rows.with_transform(to_ids)
+
+
+def round_weights(model: EarlyExitT5, dtype: str) -> None:
+    """Round the weights to what will be stored, so that the exit classifier learns from the model people load."""
+    for parameter in model.backbone.parameters():
+        parameter.data = parameter.data.to(getattr(torch, dtype)).float()
+
+
+def _arguments(
+    settings: TrainingSettings, folder: Path, seed: int, device: torch.device, steps: int, learning_rate: float
+) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "optim": {"adafactor": "adafactor", "adamw": "adamw_torch"}[settings.optimizer],
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
+        "warmup_steps": settings.warmup_steps,
+        "weight_decay": settings.weight_decay,
+        "bf16": settings.bf16,
+        "use_cpu": device.type == "cpu",
+        "dataloader_num_workers": settings.workers,
+        "remove_unused_columns": False,
+        "logging_steps": max(1, steps // 100),
+        "report_to": [],
+        "seed": seed,
+    }
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    from transformers.trainer_utils import get_last_checkpoint
+
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+
+
+class _MultiExitTrainer(Seq2SeqTrainer):
+    """Seq2SeqTrainer with the layer-weighted loss, evaluated by the full model's score."""
+
+    model_accepts_loss_kwargs: bool
+
+    def prepare(self, weights: LossWeights, model: EarlyExitT5, score: Score) -> None:
+        self._weights = layer_weights(weights, model.depth).to(model.device)
+        self._early_exit_model, self._score = model, score
+        self.model_accepts_loss_kwargs = False  # our loss is a mean over the batch's tokens; Trainer scales it
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+        labels = inputs.pop("labels")
+        outputs = model(**inputs, output_hidden_states=True)
+        losses = layer_losses(self.accelerator.unwrap_model(model), outputs, labels)
+        return losses @ self._weights
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        self.model.eval()
+        metrics = {"eval_score": self._score(self._early_exit_model)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class _FrozenWithClassifier(nn.Module):
+    """The frozen model with a fresh exit classifier: what the second stage trains."""
+
+    def __init__(self, model: EarlyExitT5) -> None:
+        super().__init__()
+        self.classifier = ExitClassifier(model.backbone.config.d_model).to(model.device)
+        self._frozen = [model.backbone.eval()]  # in a list: not a submodule, so it is neither trained nor saved
+
+    def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        t5 = self._frozen[0]
+        with torch.no_grad():
+            outputs = t5(**inputs, output_hidden_states=True)
+        return {"loss": exit_classifier_losses(self.classifier, t5, outputs, labels).mean()}
