@@ -113,7 +113,7 @@ def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str) -
 
 
 def _depth(q: np.ndarray, shape: Shape, measure: str) -> int:
-    """Layers that exist for this measure; those above a static exit are never visited, so they need no keys or values."""
+    """Layers that exist for this measure; above a static exit none is ever visited, so none needs keys or values."""
     return int(q[0]) if measure == "static" else shape.layers
 
 
