@@ -7,9 +7,7 @@ from calm_bench.calibration import ConformalRiskControl, LearnThenTest, Naive, U
 from calm_bench.calibration.parts import whole
 
 
-def accepted(
-    method: ConformalRiskControl | Naive | UpperConfidenceBound, losses: np.ndarray, delta: float
-) -> list[bool]:
+def accepted(method: ConformalRiskControl | Naive, losses: np.ndarray, delta: float) -> list[bool]:
     found: list[bool] = method.judge(losses, whole(losses.shape[1]), delta, 0.05).accepted[0].tolist()
     return found
 
@@ -40,10 +38,13 @@ def test_naive_takes_the_mean_at_its_word_and_jumps_over_failures() -> None:
 
 
 def test_ucb_accepts_while_the_bound_is_at_most_delta() -> None:
-    losses = np.random.default_rng(0).random((6, 300)) * np.array([0.1, 0.2, 0.3, 0.9, 0.1, 1])[:, np.newaxis]
-    below = upper_bound(losses, 0.05) <= 0.2
-    assert below.tolist() == [True, True, True, False, True, False]
-    assert accepted(UpperConfidenceBound(), losses, 0.2) == [True, True, True, False, False, False]
+    """Also where the bound is close to delta, and for each epsilon: it is the bound at that epsilon that counts."""
+    losses = np.random.default_rng(0).random((40, 300)) * np.linspace(0.3, 0.45, 40)[:, np.newaxis]
+    for epsilon in (0.01, 0.05, 0.3):
+        below = upper_bound(losses, epsilon) <= 0.2
+        assert 1 < below.argmin() < 39
+        judged = UpperConfidenceBound().judge(losses, whole(300), 0.2, epsilon).accepted[0]
+        assert judged.tolist() == [bool(below[: k + 1].all()) for k in range(40)]
 
 
 @pytest.mark.parametrize(
