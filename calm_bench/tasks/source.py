@@ -31,9 +31,9 @@ def splits(path: str | None, hub: str | None, hub_config: str | None) -> list[st
 def load(
     path: str | None, hub: str | None, hub_config: str | None, split: str, columns: Sequence[str]
 ) -> datasets.Dataset:
-    """One split, checked: it exists, is not empty, and has every column in `columns` without a null.
+    """One split, checked: it exists, is not empty, and has every column of `columns` as text without a null.
 
-    columns: names; "translation.en" is the field `en` of the column `translation`. Raises InputError.
+    columns: as `Task.columns`. Raises InputError.
     """
     where = f"task.path={path}" if path is not None else f"hub data set {hub}"
     dataset = _local(path, split) if path is not None else _from_hub(hub, hub_config, split)
@@ -69,12 +69,23 @@ def _local(path: str, split: str) -> datasets.Dataset:
     import datasets
 
     file = files[split]
-    with _no_progress_bars():
-        try:
+    try:
+        if not _has_rows(file):
+            return datasets.Dataset.from_dict({})
+        with _quiet():
             return datasets.load_dataset(READERS[file.suffix], data_files={split: str(file)}, split=split)
-        except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
-            cause = error.__cause__ or error
-            raise InputError(f"task.path: cannot read {file}: {str(cause).splitlines()[0]}") from error
+    except Exception as error:  # datasets, pyarrow and the system each raise their own
+        raise InputError(f"task.path: cannot read {file}: {_reason(error.__cause__ or error)}") from error
+
+
+def _has_rows(file: Path) -> bool:
+    """Asked first, because datasets fails on an empty file with a message about something else."""
+    if file.suffix == ".jsonl":
+        with file.open(encoding="utf-8") as lines:
+            return any(line.strip() for line in lines)
+    import pyarrow.parquet as pq
+
+    return bool(pq.read_metadata(file).num_rows)
 
 
 def _from_hub(hub: str | None, hub_config: str | None, split: str) -> datasets.Dataset:
@@ -91,25 +102,31 @@ def _hub_errors(hub: str | None) -> Iterator[None]:
         raise InputError("task.path=null, but this task has no hub name: give task.path a local folder")
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # datasets, huggingface_hub and its HTTP client each raise their own
         raise InputError(
-            f"cannot load {hub} from the hub ({reason}): give task.path a local folder with "
+            f"cannot load {hub} from the hub ({_reason(error)}): give task.path a local folder with "
             "{train,validation,test}.parquet or .jsonl instead"
         ) from error
 
 
+def _reason(error: BaseException) -> str:
+    """The first line of a foreign error."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Reading a local file takes a moment; its bars would only stand between the lines of a run."""
+def _quiet() -> Iterator[None]:
+    """No progress bars for a local file, which takes a moment, and no second report of an error that is raised."""
     import datasets
 
-    shown = datasets.is_progress_bar_enabled()
+    bars, verbosity = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
     finally:
-        if shown:
+        datasets.logging.set_verbosity(verbosity)
+        if bars:
             datasets.enable_progress_bars()
 
 
@@ -117,13 +134,19 @@ def _check_column(dataset: datasets.Dataset, column: str, where: str) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    name, *fields = column.split(".")
+    path = column.removesuffix("[]")
+    name, *fields = path.split(".")
     if name not in dataset.column_names:
-        raise InputError(f"{where} has no column {column} (columns: {', '.join(dataset.column_names)})")
+        raise InputError(f"{where} has no column {path} (columns: {', '.join(dataset.column_names)})")
     values: pa.ChunkedArray = dataset.data.column(name)
     for field in fields:
         if not pa.types.is_struct(values.type) or values.type.get_field_index(field) < 0:
-            raise InputError(f"{where} has no field {column}: column {name} is {values.type}")
+            raise InputError(f"{where} has no field {path}: column {name} is {values.type}")
         values = pc.struct_field(values, field)
+    is_list = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
+    content = values.type.value_type if is_list else values.type
+    if is_list != column.endswith("[]") or not (pa.types.is_string(content) or pa.types.is_large_string(content)):
+        wanted = "a list of strings" if column.endswith("[]") else "a string"
+        raise InputError(f"{where}: {path} is {values.type}, but must be {wanted}")
     if values.null_count:
-        raise InputError(f"{where} has {values.null_count} rows without a value in {column}")
+        raise InputError(f"{where} has no value in {path} in {values.null_count} of its rows")

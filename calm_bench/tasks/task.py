@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -57,7 +58,7 @@ class Task(ABC):
     sample_seed: int
 
     columns: ClassVar[tuple[str, ...]]
-    """Columns the files must have; "translation.en" is the field `en` of the column `translation`."""
+    """Text columns the files must have: "article", a field of a struct "translation.en", a list "references[]"."""
 
     @abstractmethod
     def example(self, row: Mapping[str, Any], row_id: str) -> Example:
@@ -91,6 +92,9 @@ class Task(ABC):
         if limit is not None and limit < 1:
             raise InputError(f"limit={limit} must be at least 1, or null for the whole split")
         examples = self.merged([self._example(row, split) for row in self._load(split)])
+        repeated = [example_id for example_id, count in Counter(e.id for e in examples).items() if count > 1]
+        if repeated:
+            raise InputError(f"task {self.name}: id {repeated[0]!r} stands twice in split {split}, but must be unique")
         chosen = np.random.default_rng(self.sample_seed).permutation(len(examples))[:limit]
         return [examples[index] for index in np.sort(chosen)]
 
@@ -101,7 +105,7 @@ class Task(ABC):
     def _load(self, split: str) -> datasets.Dataset:
         """The columns of the split that are needed, its id if it has one, and `row`, the index."""
         dataset = source.load(self.path, self.hub, self.hub_config, split, self.columns)
-        needed = {column.split(".")[0] for column in (*self.columns, "id")}
+        needed = {column.removesuffix("[]").split(".")[0] for column in (*self.columns, "id")}
         dataset = dataset.select_columns([column for column in dataset.column_names if column in needed])
         return dataset.add_column("row", np.arange(len(dataset)))
 

@@ -1,0 +1,16 @@
+"""WMT15 English to French (section 5 of the CALM paper), and any set with the same columns, such as newstest2014."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from calm_bench.tasks.task import Example, Task
+
+
+class Wmt15EnFr(Task):
+    """One example per sentence and its translation."""
+
+    columns = ("translation.en", "translation.fr")
+
+    def example(self, row: Mapping[str, Any], row_id: str) -> Example:
+        english, french = row["translation"]["en"], row["translation"]["fr"]
+        return Example(id=row_id, source=self.prompt + english, target=french, references=(french,))
