@@ -8,8 +8,8 @@ Objective = Literal["textual", "risk"]
 OBJECTIVES: tuple[Objective, ...] = ("textual", "risk")
 
 _BOUNDED = {
-    "textual": "the mean distance between the early-exit text and the full model's text",
-    "risk": "the mean score lost to early exit, against the references and compared with the full model,",
+    "textual": "the mean distance between the early-exit text and the full model's text on {where}",
+    "risk": "the mean score that early exit loses to the full model against the references on {where}",
 }
 # Exchangeable is enough for an expectation; a promise with a probability needs independent draws as well.
 _ASSUMPTION = "provided that these examples and later ones are exchangeable{how} from the same source"
@@ -32,7 +32,8 @@ def promise(
             f"epsilon = {epsilon:g} on n = {n} calibration examples, so the full model is used, every layer for every "
             "token, and its text is by definition consistent with itself, whatever examples come."
         )
-    claim = f"{_BOUNDED[objective]} is at most delta = {delta:g}"
+    where = "these examples" if guarantee == "none" else "later examples"
+    claim = f"{_BOUNDED[objective].format(where=where)} is at most delta = {delta:g}"
     setting = f"exiting by the {measure} measure at the threshold chosen from them, {threshold:g}"
     if guarantee == "probability":
         return (
@@ -47,6 +48,6 @@ def promise(
             f"epsilon = {epsilon:g} plays no part."
         )
     return (
-        f"Nothing is promised about later examples, exchangeable or not: on these n = {n} examples {claim} when "
+        f"Nothing is promised about later examples, exchangeable or not: with n = {n} calibration examples, {claim} when "
         f"{setting} ({objective} consistency), without correction for chance, and epsilon = {epsilon:g} plays no part."
     )
