@@ -34,7 +34,7 @@ def promise(
         )
     where = "these examples" if guarantee == "none" else "later examples"
     claim = f"{_BOUNDED[objective].format(where=where)} is at most delta = {delta:g}"
-    setting = f"exiting by the {measure} measure at the threshold chosen from them, {threshold:g}"
+    setting = f"exiting by the {measure} measure at threshold {threshold:g}, which the calibration examples chose"
     if guarantee == "probability":
         return (
             f"With probability at least {1 - epsilon:g} (epsilon = {epsilon:g}) over the draw of n = {n} calibration "
@@ -43,11 +43,12 @@ def promise(
         )
     if guarantee == "expectation":
         return (
-            f"On average over draws of n = {n} calibration examples, {claim} when {setting} here "
+            f"On average over draws of n = {n} calibration examples, {claim} when {setting} "
             f"({objective} consistency), {_ASSUMPTION.format(how=' draws')}, while a single draw may miss delta and "
             f"epsilon = {epsilon:g} plays no part."
         )
     return (
-        f"Nothing is promised about later examples, exchangeable or not: with n = {n} calibration examples, {claim} when "
-        f"{setting} ({objective} consistency), without correction for chance, and epsilon = {epsilon:g} plays no part."
+        f"Nothing is promised about later examples, exchangeable or not: with n = {n} calibration examples, {claim} "
+        f"when {setting} ({objective} consistency), without correction for chance, and epsilon = {epsilon:g} "
+        "plays no part."
     )

@@ -62,7 +62,7 @@ def test_nothing_accepted_means_the_full_model(method: str) -> None:
 def test_promise_is_one_sentence_with_everything_in_it(method: str, losses: np.ndarray) -> None:
     found = certificate(losses, objective="risk", delta=0.07, epsilon=0.03, measure="state", method=method)
     words = ["risk consistency", "delta = 0.07", "epsilon = 0.03", "n = 321", "state"]
-    words += ["full model"] if found.threshold is None else ["at the threshold chosen from them, 0.3", "exchangeable"]
+    words += ["full model"] if found.threshold is None else ["at threshold 0.3,", "exchangeable"]
     assert all(word in found.promise for word in words)
     assert found.promise.endswith(".")
     assert ". " not in found.promise
