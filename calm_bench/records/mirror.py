@@ -46,7 +46,7 @@ def mirror(
             mode = resolve_mode(mode)
             if mode == "disabled":
                 return
-            with _start(run, mode=mode, project=project, entity=entity, group=group, tags=tags) as tracked:
+            with _tracked(run, mode=mode, project=project, entity=entity, group=group, tags=tags) as tracked:
                 offline, place = tracked.offline, tracked.url or Path(tracked.dir).parent
                 _log(run, figures, tracked)
         except Exception as error:  # W&B raises many kinds, and none may cost the run
@@ -83,6 +83,18 @@ def _logged_in() -> bool:
     return False
 
 
+@contextmanager
+def _tracked(run: Run, **where: Any) -> Iterator["wandb.Run"]:
+    """A W&B run that is always finished. (W&B's own `with` prints the traceback of an error that passes through.)"""
+    tracked = _start(run, **where)
+    exit_code = 1
+    try:
+        yield tracked
+        exit_code = 0
+    finally:
+        tracked.finish(exit_code)
+
+
 def _start(
     run: Run, *, mode: str, project: str, entity: str | None, group: str | None, tags: Sequence[str]
 ) -> "wandb.Run":
@@ -108,6 +120,7 @@ def _start(
                 # The record says what matters of the machine; names of hosts, remotes and programs stay here.
                 disable_git=True,
                 disable_code=True,
+                host="",
                 x_disable_meta=True,
                 x_disable_stats=True,
                 x_disable_machine_info=True,
@@ -193,7 +206,7 @@ def _table(frame: pd.DataFrame) -> "wandb.Table":
     import wandb
 
     cells = frame.astype(object).where(frame.notna(), None)
-    return wandb.Table(columns=list(cells.columns), data=cells.to_numpy().tolist(), allow_mixed_types=True)
+    return wandb.Table(columns=list(cells.columns), data=cells.to_numpy(), allow_mixed_types=True)
 
 
 def _one_line(error: Exception) -> str:

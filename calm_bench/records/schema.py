@@ -52,9 +52,7 @@ TOKENS = pa.schema(
         _column("position", _INT32),  # in the text, from 0
         _column("token_id", _INT32),  # in the model's vocabulary
         _column("exit_layer", _INT16),  # the last layer that ran, 1..L
-        _column(
-            "confidence", _FLOAT32, null=True
-        ),  # at the exit layer; null where nothing was asked (layer L, baselines)
+        _column("confidence", _FLOAT32, null=True),  # at the exit layer; null at layer L and in the baselines
     ]
 )
 

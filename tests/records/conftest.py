@@ -1,0 +1,76 @@
+"""Small tables that fit the schema: two examples under softmax at two thresholds, the oracle and the full model."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calm_bench.records import Run
+
+RULES = [("softmax", 0.9), ("softmax", 0.5), ("oracle", None), ("full", None)]
+EXAMPLES = ["a", "b"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run that has just started, in an empty runs_dir."""
+    return Run.create(tmp_path / "runs", "first", {"seed": 0, "task": {"name": "demo"}}, name="demo", seed=0)
+
+
+@pytest.fixture
+def frames() -> dict[str, pd.DataFrame]:
+    """One frame per table of the schema, by the table's name."""
+    rng = np.random.default_rng(0)
+    rows = [(measure, threshold, example) for measure, threshold in RULES for example in EXAMPLES]
+    rules = pd.DataFrame(RULES, columns=["measure", "threshold"])
+    texts = pd.DataFrame(rows, columns=["measure", "threshold", "example_id"])
+    n = len(texts)
+    generations = texts.assign(
+        split="validation",
+        decay="additive(tau=4)",
+        source="translate English to French: A cat.",
+        prediction="Un chat. \N{CAT FACE}",
+        reference=[["Un chat.", "Une chatte."] for _ in range(n)],
+        n_tokens=3,
+        mean_exit_layer=rng.uniform(1, 8, n),
+        score=rng.uniform(size=n),
+        textual_loss=0.25,
+        risk_loss=0.0,
+        flops=1e9,
+        flops_elbayad=9e8,
+    )
+    tokens = texts.loc[texts.index.repeat(3)].reset_index(drop=True)
+    layers = rng.integers(1, 9, len(tokens))
+    tokens = tokens.assign(
+        position=np.tile([0, 1, 2], n),
+        token_id=rng.integers(0, 4096, len(tokens)),
+        exit_layer=layers,
+        confidence=np.where((tokens["measure"] == "softmax") & (layers < 8), 0.75, np.nan),
+    )
+    frontier = rules.assign(
+        n=2, score=40.0, score_low=39.0, score_high=41.0, mean_exit_layer=4.5, mean_exit_layer_low=4.0,
+        mean_exit_layer_high=5.0, flops_reduction=1.7, flops_reduction_t5=1.5, textual_loss=0.1, risk_loss=0.01,
+        seconds=[0.1, np.nan, np.nan, 0.2], speedup=[2.0, np.nan, np.nan, 1.0], speedup_low=np.nan, speedup_high=np.nan,
+    )  # fmt: skip
+    certificates = pd.DataFrame(
+        {
+            "objective": ["textual", "risk", "risk"], "delta": [0.1, 0.02, 0.02], "epsilon": 0.05,
+            "measure": "softmax", "method": "ltt", "n_calibration": [2, 2, 1],
+            "trial": pd.array([None, None, 0], dtype="Int32"),
+            "threshold": [0.9, np.nan, 0.5], "p_value": [0.01, np.nan, 0.02], "test_loss": [np.nan, np.nan, 0.1],
+            "test_score": [np.nan, np.nan, 39.0], "mean_exit_layer": [4.0, 8.0, 3.0],
+            "flops_reduction": [1.6, 1.0, 2.0],
+        }
+    )  # fmt: skip
+    timings = texts.assign(
+        arm=texts["measure"], repeat=0, order=range(n), seconds=0.02, encoder_seconds=0.004, n_tokens=3,
+        mean_exit_layer=4.0,
+    )  # fmt: skip
+    return {
+        "generations": generations,
+        "tokens": tokens,
+        "frontier": frontier,
+        "certificates": certificates,
+        "timings": timings,
+    }

@@ -1,0 +1,250 @@
+"""What W&B is given, read back from its own offline file, and what happens when W&B fails."""
+
+import json
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import wandb
+from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
+
+from calm_bench.records import Run
+from calm_bench.records.mirror import exit_layers, mirror, positions, resolve_mode
+
+Frames = dict[str, pd.DataFrame]
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_service() -> Iterator[None]:
+    """W&B leaves the address of its service to child processes; those of other tests must not find it."""
+    yield
+    os.environ.pop("WANDB_SERVICE", None)
+
+
+@pytest.fixture
+def finished(run: Run, frames: Frames) -> Run:
+    for name, frame in frames.items():
+        run.write(name, frame)
+    run.finish(["With probability 0.95 ..."], score=41.5, speedup=None)
+    return run
+
+
+@pytest.fixture
+def figure(finished: Run) -> Path:
+    from PIL import Image
+
+    path = finished.path / "frontier.png"
+    Image.new("RGB", (4, 4)).save(path)
+    return path
+
+
+def _records(path: Path) -> list[Record]:
+    """The protobuf records of a .wandb file: a LevelDB log of 32 KiB blocks behind a header of 7 bytes."""
+    data, at, records, parts = path.read_bytes(), 7, [], b""
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # too little room for a header: padding
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # the whole of a record, or its last part
+            records.append(Record.FromString(parts))
+            parts = b""
+    return records
+
+
+def _values(items: Iterable[HistoryItem | SummaryItem]) -> dict[str, Any]:
+    """What was logged under each key, with the parts of an image, table or histogram below it."""
+    values: dict[str, Any] = {}
+    for item in items:
+        *parents, key = list(item.nested_key) or [item.key]
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[key] = json.loads(item.value_json)
+    return values
+
+
+def _ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [entry for entry in caplog.records if entry.name.startswith("calm_bench")]
+
+
+def test_a_finished_run_is_mirrored_offline(
+    finished: Run, figure: Path, frames: Frames, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = os.environ.get("WANDB_DATA_DIR")
+    with caplog.at_level(logging.INFO, logger="calm_bench"):
+        mirror(finished, {"frontier": figure}, mode="offline", project="a-project", group="a-group", tags=["demo"])
+    assert os.environ.get("WANDB_DATA_DIR") == before
+    assert "".join(capfd.readouterr()) == ""
+    (folder,) = (finished.path / "wandb").glob("offline-run-*")
+    assert [entry.getMessage() for entry in _ours(caplog)] == [
+        f"W&B: offline; upload it with `wandb login` (once) and `wandb sync {folder}`"
+    ]
+
+    records = _records(next(folder.glob("run-*.wandb")))
+    (start,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert (start.project, start.run_group, start.display_name, list(start.tags)) == (
+        "a-project",
+        "a-group",
+        "first",
+        ["demo"],
+    )
+    assert start.host == ""
+    config = {item.key: json.loads(item.value_json) for item in start.config.update}
+    assert config["task"] == {"name": "demo"}
+    assert config["environment"] == finished.info["environment"]
+
+    history = _values(item for record in records for item in record.history.item)
+    summary = _values(item for record in records for item in record.summary.update)
+    assert summary["score"] == 41.5
+    assert summary["status"] == "finished"
+    assert summary["promises"] == ["With probability 0.95 ..."]
+    assert {"exit_layers/softmax@0.9", "exit_layers/oracle", "figures/frontier"} <= set(history)
+    assert sum(history["exit_layers/softmax@0.9"]["values"]) == 6
+    for name in ("frontier", "certificates", "exit_layers", "positions"):
+        table = json.loads((folder / "files" / history[name]["path"]).read_text())
+        if name in frames:
+            columns = finished.read(name).columns
+            assert table["columns"] == list(columns)
+            thresholds = [row[table["columns"].index("threshold")] for row in table["data"]]
+            assert thresholds == [None if np.isnan(t) else t for t in frames[name]["threshold"]]
+
+    (artifact,) = [
+        record.request.log_artifact.artifact if record.HasField("request") else record.artifact
+        for record in records
+        if "exit-stats" in (record.artifact.type, record.request.log_artifact.artifact.type)
+    ]
+    files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+    expected = {path.name: path.resolve() for path in finished.path.iterdir() if path.suffix in (".json", ".parquet")}
+    assert files == expected
+    assert len(files) == 6
+    for entry in artifact.manifest.contents:
+        assert entry.size == files[entry.path].stat().st_size
+
+
+def test_w_and_b_failing_costs_one_line(
+    finished: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(**_: object) -> None:
+        raise RuntimeError("the server\nis on fire")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    mirror(finished, {}, mode="online")
+    assert [entry.levelname for entry in caplog.records] == ["WARNING"]
+    assert caplog.records[0].getMessage() == (
+        f"W&B: not mirrored (RuntimeError: the server); {finished.path} is complete"
+    )
+
+
+def test_a_figure_that_is_missing_costs_one_line(
+    finished: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mirror(finished, {"frontier": finished.path / "nowhere.png"}, mode="offline")
+    assert [entry.levelname for entry in _ours(caplog)] == ["WARNING"]
+    assert "".join(capfd.readouterr()) == ""
+    assert finished.read("frontier") is not None
+
+
+def test_disabled_leaves_nothing(finished: Run) -> None:
+    before = sorted(finished.path.rglob("*"))
+    mirror(finished, {}, mode="disabled")
+    assert sorted(finished.path.rglob("*")) == before
+
+
+@pytest.fixture
+def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path
+
+
+def test_auto_is_offline_without_a_key(logged_out: Path) -> None:
+    assert resolve_mode("auto") == "offline"
+
+
+def test_auto_is_online_with_a_key_from_the_environment(logged_out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    assert resolve_mode("auto") == "online"
+
+
+@pytest.mark.parametrize("file", ["netrc", ".netrc"])
+@pytest.mark.parametrize(("host", "mode"), [("api.wandb.ai", "online"), ("example.org", "offline")])
+def test_auto_is_online_with_a_key_in_netrc(logged_out: Path, file: str, host: str, mode: str) -> None:
+    path = logged_out / file
+    path.write_text(f"machine {host} login user password {'a' * 40}\n")
+    path.chmod(0o600)
+    assert resolve_mode("auto") == mode
+
+
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+def test_wandb_mode_decides_what_auto_means_and_nothing_else(
+    logged_out: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert resolve_mode("auto") == mode
+    assert resolve_mode("offline") == "offline"
+
+
+MIRROR = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+from calm_bench.records import Run
+from calm_bench.records.mirror import mirror
+mirror(Run.open(sys.argv[1]), {})
+"""
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_given_up_within_seconds(finished: Run, logged_out: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, says nothing
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        start = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", MIRROR, str(finished.path)],
+            env={**os.environ, "WANDB_BASE_URL": address, "WANDB_API_KEY": "a" * 40},
+            capture_output=True,
+            text=True,
+            timeout=80,
+        )
+        assert time.monotonic() - start < 60
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("WARNING W&B: no answer")
+    assert lines[1].startswith("INFO W&B: offline; upload it with")
+    assert len(list((finished.path / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_shares_of_exit_layers_add_up_for_every_rule(frames: Frames) -> None:
+    rows = exit_layers(frames["tokens"])
+    by_rule = rows.groupby(["measure", "threshold"], dropna=False)
+    assert np.allclose(by_rule["share"].sum(), 1)
+    assert (by_rule["n_tokens"].sum() == 6).all()
+    assert len(by_rule) == 4
+    asked = rows[(rows["measure"] == "softmax") & (rows["exit_layer"] < 8)]
+    assert (asked["confidence"] == 0.75).all()
+
+
+def test_positions_stop_for_all_rules_alike_before_the_table_is_cut(frames: Frames) -> None:
+    assert len(positions(frames["tokens"])) == 4 * 3
+    short = positions(frames["tokens"], max_rows=11)
+    assert len(short) == 4 * 2
+    assert set(short["position"]) == {0, 1}
+    first = frames["tokens"].query("measure == 'oracle' and position == 0")["exit_layer"].mean()
+    assert short.query("measure == 'oracle' and position == 0")["mean_exit_layer"].item() == first

@@ -1,0 +1,157 @@
+"""A run's folder: what is written comes back, and what is broken is named."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from calm_bench.errors import InputError
+from calm_bench.records import Run, find
+from calm_bench.records.schema import SCHEMAS
+
+Frames = dict[str, pd.DataFrame]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_table_comes_back_from_the_disk(run: Run, frames: Frames, name: str) -> None:
+    run.write(name, frames[name])
+    back = Run.open(run.path).read(name)
+    pd.testing.assert_frame_equal(back[list(frames[name].columns)], frames[name], check_dtype=False, rtol=1e-6)
+    assert {path.name for path in run.path.iterdir()} == {"run.json", f"{name}.parquet"}
+
+
+def test_a_run_tells_its_story(run: Run) -> None:
+    assert Run.open(run.path).status == "running"
+    run.finish(["With probability 0.95 ..."], score=np.float32(0.5), layers=np.array([1, 2]), seconds=float("nan"))
+    info = Run.open(run.path).info
+    assert info["status"] == "finished"
+    assert info["finished_at"] >= info["created"]
+    assert info["promises"] == ["With probability 0.95 ..."]
+    assert info["summary"] == {"score": 0.5, "layers": [1, 2], "seconds": None}
+    assert info["config"] == {"seed": 0, "task": {"name": "demo"}}
+    assert 10 < info["peak_memory_mb"] < 1e6
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_a_run_that_did_not_finish_says_so(run: Run, status: str) -> None:
+    run.mark(status)  # type: ignore[arg-type]
+    assert Run.open(run.path).status == status
+
+
+def test_a_table_can_be_replaced(run: Run, frames: Frames) -> None:
+    run.write("frontier", frames["frontier"])
+    run.write("frontier", frames["frontier"].iloc[:1])
+    assert len(run.read("frontier")) == 1
+
+
+def test_a_refused_table_leaves_the_old_one(run: Run, frames: Frames) -> None:
+    run.write("frontier", frames["frontier"])
+    with pytest.raises(InputError):
+        run.write("frontier", frames["frontier"].assign(score=np.nan))
+    assert len(run.read("frontier")) == 4
+
+
+def test_a_folder_named_like_a_partition_adds_no_column(tmp_path: Path, frames: Frames) -> None:
+    run = Run.create(tmp_path / "seed=3", "measure=softmax", {}, name="demo", seed=3)
+    run.write("frontier", frames["frontier"])
+    assert set(run.read("frontier")["measure"]) == {"softmax", "oracle", "full"}
+
+
+def test_a_run_is_never_overwritten(run: Run) -> None:
+    with pytest.raises(InputError, match="already holds a run"):
+        Run.create(run.path.parent, run.run_id, {}, name="demo", seed=1)
+
+
+def test_the_environment_names_neither_host_nor_folders(run: Run) -> None:
+    environment = run.info["environment"]
+    assert set(environment) == {"python", "platform", "cpu", "cores", "memory_gib", "gpu", "libraries", "git_commit"}
+    assert {"torch", "transformers", "numpy"} <= set(environment["libraries"])
+    assert environment["cores"] >= 1
+    assert environment["memory_gib"] > 0
+    text = json.dumps(environment)
+    assert str(Path(__file__).parents[2]) not in text
+    assert str(Path.home()) not in text
+    assert f'"{socket.gethostname()}"' not in text
+
+
+def test_find_lists_runs_and_nothing_else(run: Run) -> None:
+    runs_dir = run.path.parent
+    Run.create(runs_dir, "second", {}, name="demo", seed=0).mark("interrupted")
+    (runs_dir / "stages").mkdir()
+    assert [(found.run_id, found.status) for found in find(runs_dir)] == [
+        ("first", "running"),
+        ("second", "interrupted"),
+    ]
+    assert [found.run_id for found in find(run.path)] == ["first"]
+
+
+def _rewrite(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
+    def rewrite(path: Path) -> None:
+        pq.write_table(change(pq.ParquetFile(path).read()), path)
+
+    return rewrite
+
+
+def _with(column: str, values: pa.Array) -> Callable[[Path], None]:
+    def replaced(table: pa.Table) -> pa.Table:
+        return table.set_column(table.column_names.index(column), column, values)
+
+    return _rewrite(replaced)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "no such table; the run is running"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "torn or not a Parquet file"),
+        (lambda path: path.write_bytes(b""), "torn or not a Parquet file"),
+        (_rewrite(lambda table: table.drop_columns("score")), "column 'score' is missing"),
+        (_with("score", pa.array(["41"] * 4)), "column 'score' is string, must be double"),
+        (_with("n", pa.array([2] * 4)), "column 'n' is int64, must be int32"),
+        (_with("score", pa.nulls(4, pa.float64())), "column 'score' has 4 empty or NaN values"),
+    ],
+)
+def test_a_broken_table_is_named(run: Run, frames: Frames, spoil: Callable[[Path], None], message: str) -> None:
+    run.write("frontier", frames["frontier"])
+    path = run.path / "frontier.parquet"
+    spoil(path)
+    with pytest.raises(InputError) as error:
+        run.read("frontier")
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_columns_of_a_later_version_are_left_out(run: Run, frames: Frames) -> None:
+    run.write("tokens", frames["tokens"])
+    _rewrite(lambda table: table.append_column("later", pa.array([1] * len(table))))(run.path / "tokens.parquet")
+    assert list(run.read("tokens").columns) == SCHEMAS["tokens"].names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema_version": 1, "run_', "torn or not JSON"),
+        ('{"schema_version": 2}', "schema_version 2 is newer than 1"),
+        ('{"schema_version": 1, "run_id": "first"}', "key 'name' is missing"),
+        ("[]", "schema_version is None"),
+    ],
+)
+def test_a_broken_run_json_is_named(run: Run, text: str, message: str) -> None:
+    (run.path / "run.json").write_text(text)
+    for attempt in (lambda: Run.open(run.path), lambda: find(run.path.parent)):
+        with pytest.raises(InputError) as error:
+            attempt()
+        assert str(error.value).startswith(f"{run.path / 'run.json'}: {message}")
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"not a run \(no run.json\)"):
+        Run.open(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        find(tmp_path / "nowhere")
