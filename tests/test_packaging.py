@@ -41,8 +41,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--quiet", "--python", python)
     _run(*pip, "install", "--no-index", "--no-deps", wheel, cwd=folder)
-    # Only now, or pip would meet the checkout's own installation. What a .pth file adds is searched last, and .pth files
-    # that stand there are not followed, so the checkout itself stays out of sight.
+    # Only now, or pip would meet the checkout's own installation. What a .pth file adds is searched last, and the .pth
+    # files that stand there are not followed, so the checkout itself stays out of sight.
     here = _run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     Path(here, "libraries.pth").write_text("\n".join(sorted(libraries)))
