@@ -9,17 +9,26 @@ from typing import Any
 import pandas as pd
 
 from calm_bench.errors import InputError
+from calm_bench.records.schema import SCHEMAS
+from calm_bench.records.store import Run, find
 
 OPTIONAL = ("timings", "certificates")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its folder and what run.json says; `group` is empty until `group()` has named it."""
+    """A finished run; `group` is empty until `group()` has named it."""
 
-    folder: Path
-    about: dict[str, Any]
+    record: Run
     group: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return self.record.path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.record.info
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -27,7 +36,7 @@ class Finished:
 
     @property
     def run_id(self) -> str:
-        return str(self.about.get("run_id", self.folder.name))
+        return self.record.run_id
 
     @property
     def identity(self) -> dict[str, str]:
@@ -60,8 +69,10 @@ class Finished:
         return json.dumps(left, sort_keys=True, default=str)
 
     def read(self, table: str) -> pd.DataFrame:
-        """One of the run's tables; a run without timings or certificates has empty ones."""
-        return pd.read_parquet(self.folder / f"{table}.parquet")
+        """One of the run's tables; empty where the run was asked for no timings or no certificates."""
+        if table in OPTIONAL and not self.record.file(table).exists():
+            return pd.DataFrame(columns=SCHEMAS[table].names)
+        return self.record.read(table)
 
     def _called(self, key: str) -> str:
         value = self.config.get(key)
@@ -76,11 +87,11 @@ def finished(paths: list[Path]) -> tuple[list[Finished], list[str]]:
     """The finished runs under `paths`, oldest first, and a note for each one left out."""
     found: dict[str, Finished] = {}
     notes = [note for path in paths for note in _without_record(path)]
-    for folder in dict.fromkeys(folder.resolve() for path in paths for folder in _candidates(path)):
-        about = _about(folder)
-        run = Finished(folder, about)
-        if about.get("status") != "finished":
-            notes.append(f"left out {folder.name}: its status is {about.get('status')!r}, not finished")
+    records = {record.path.resolve(): record for path in paths for record in find(path)}
+    for folder, record in records.items():
+        run = Finished(record)
+        if record.status != "finished":
+            notes.append(f"left out {folder.name}: its status is {record.status}, not finished")
         elif run.run_id in found:
             notes.append(f"left out {folder}: run {run.run_id} was already read from {found[run.run_id].folder}")
         else:
@@ -134,28 +145,10 @@ def _label(run: Finished, rivals: list[Finished]) -> str:
     return "-".join([*parts, *([run.run_id] if others else [])])
 
 
-def _candidates(path: Path) -> list[Path]:
-    if not path.is_dir():
-        raise InputError(f"RUNS {path}: not a folder; give a run folder, or a folder that holds run folders")
-    if (path / "run.json").is_file():
-        return [path]
-    return sorted(file.parent for file in path.glob("*/run.json"))
-
-
 def _without_record(path: Path) -> list[str]:
     """A note for each folder of parquet files that lacks the run.json a run starts with."""
     begun = sorted({file.parent for file in path.glob("*/*.parquet")})
     return [f"left out {folder.name}: it has no run.json" for folder in begun if not (folder / "run.json").is_file()]
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    try:
-        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'run.json'}: cannot be read ({error}); expected the JSON of a run") from error
-    if not isinstance(about, dict):
-        raise InputError(f"{folder / 'run.json'}: holds {type(about).__name__}, expected a JSON object")
-    return about
 
 
 def _one_schema(runs: list[Finished]) -> None:

@@ -1,7 +1,6 @@
 """Run folders in, tidy frames out. Every frame says which run, experiment, task and model a row belongs to."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,8 +25,8 @@ class Records:
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
     The other columns are those of the files of the same name (calm_bench.records.schema).
 
-    runs: one row per run, with created, seed, layers (L of the model), quality (the score's name), epsilon, command,
-    commit, hardware, promises (list of sentences) and folder.
+    runs: one row per run, with created, seed, layers (L of the model), quality (the score's name), commit, hardware,
+    promises (list of sentences) and folder.
     notes: what was left out or separated, one sentence each.
     """
 
@@ -88,16 +87,16 @@ def _about(run: "folders.Finished") -> dict[str, Any]:
     full = frontier.loc[frontier["measure"] == "full", "mean_exit_layer"]
     layers = full.max() if len(full) else frontier["mean_exit_layer"].max()
     quality = config.get("task", {}).get("quality", {}) if isinstance(config.get("task"), dict) else {}
-    environment = run.about.get("environment", {})
+    environment = run.about.get("environment") or {}
+    gpu = environment.get("gpu") or {}
     return {
         "created": run.about.get("created", ""),
         "seed": run.about.get("seed"),
         "layers": round(float(layers)) if pd.notna(layers) else 0,
         "quality": str(quality.get("_target_", "score")).rsplit(".", 1)[-1],
-        "command": str(run.about.get("command") or environment.get("command") or ""),
         "commit": str(environment.get("git_commit") or ""),
-        "hardware": str(environment.get("gpu") or environment.get("cpu") or ""),
-        "promises": [text if isinstance(text, str) else json.dumps(text) for text in run.about.get("promises", [])],
+        "hardware": str(gpu.get("name") or environment.get("cpu") or ""),
+        "promises": list(run.about.get("promises") or []),
         "folder": str(run.folder),
     }
 

@@ -1,5 +1,6 @@
 """How every figure looks: one colour and one marker per measure, column widths, fonts, and what an axis is called."""
 
+import textwrap
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -42,6 +43,9 @@ RC: Any = {
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "legend.frameon": False,
+    "legend.handlelength": 1.5,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "axes.spines.top": False,
@@ -104,7 +108,7 @@ def line(ax: Axes, measure: str, x: pd.Series, y: pd.Series, low: pd.Series, hig
     colour, marker = look(measure)
     order = np.argsort(x.to_numpy(dtype=float), kind="stable")
     xs, ys, lows, highs = (part.to_numpy(dtype=float)[order] for part in (x, y, low, high))
-    ax.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    ax.fill_between(xs, lows, highs, color=colour, alpha=0.12, linewidth=0)
     ax.plot(xs, ys, DASHES.get(measure, "-"), color=colour, marker=marker, label=measure)
 
 
@@ -117,4 +121,4 @@ def legend(fig: Figure, ax: Axes, columns: int = 3) -> None:
 def caption(frame: pd.DataFrame, *more: str) -> str:
     """What a figure's title says: the experiment or task it shows, then `more`, such as n and epsilon."""
     where = [str(frame[key].iloc[0]) for key in ("group",) if key in frame and len(frame)]
-    return ", ".join([*where, *[part for part in more if part]])
+    return textwrap.fill(", ".join([*where, *[part for part in more if part]]), 48)

@@ -40,3 +40,29 @@ def _trials(certificates: pd.DataFrame) -> pd.DataFrame:
     return broken.groupby(KEYS, as_index=False).agg(
         trials=("broken", "size"), broken=("broken", "sum"), mean_test_loss=("test_loss", "mean")
     )
+
+
+def certified_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as printed: text cells, "full model" where no threshold was certified, empty where nothing is known."""
+    empty = table["trials"] == 0
+    return pd.DataFrame(
+        {
+            "experiment": table["group"],
+            "objective": table["objective"],
+            "δ": table["delta"].map("{:g}".format),
+            "ε": table["epsilon"].map("{:g}".format),
+            "method": table["method"],
+            "measure": table["measure"],
+            "n": table["n"].map("{:d}".format),
+            "threshold": _text(table["threshold"], "{:.2f}", "full model"),
+            "layers": _text(table["layers"], "{:.2f}"),
+            "score": _text(table["score"], "{:.1f}"),
+            "speedup": _text(table["speedup"], "{:.2f}"),
+            "loss, held out": _text(table["test_loss"], "{:.3f}"),
+            "trials broken": (table["broken"].astype(str) + " of " + table["trials"].astype(str)).mask(empty, ""),
+        }
+    )
+
+
+def _text(column: pd.Series, form: str, absent: str = "") -> pd.Series:
+    return column.map(form.format).where(column.notna(), absent)

@@ -1,6 +1,6 @@
 """Layers, FLOPs reduction and speedup at each promise (Table 2 of the paper), the published row under ours."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -60,6 +60,17 @@ def efficiency_wide(table: pd.DataFrame) -> pd.DataFrame:
     wide = pd.DataFrame(list(rows.values()), columns=columns).fillna("")
     names = pd.DataFrame(list(rows), columns=["objective", "δ", "measure", "source"])
     return pd.concat([names.assign(δ=names["δ"].map("{:g}".format)), wide], axis="columns")
+
+
+def note(table: pd.DataFrame, runs: Sequence[str]) -> str:
+    """What stands under the printed table: what the numbers are, which runs made them, and the published source."""
+    epsilon = ", ".join(f"{value:g}" for value in sorted(table["epsilon"].unique()))
+    said = (
+        f"Layers: mean decoder layers per token over trials (2.5th to 97.5th percentile), ε = {epsilon}. "
+        f"FLOPs reduction and speedup: full / early; an empty speedup was not timed. Runs: {', '.join(runs)}."
+    )
+    theirs = (table["source"] == PUBLISHED).any()
+    return f"{said} Rows marked published: {paper.source('table2')}" if theirs else said
 
 
 def missing(table: pd.DataFrame) -> list[str]:

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from analysis import Records, load
+from calm_bench.records import Run
+from calm_bench.records.schema import SCHEMAS
 
 LAYERS = 8
 THRESHOLDS = np.round(np.arange(0.95, 0.0, -0.05), 2)
@@ -61,7 +63,6 @@ def build(
     seed: int = 0,
     measures: tuple[str, ...] = tuple(TEXTS),
     thresholds: np.ndarray = THRESHOLDS,
-    pieces: bool = True,
     timed: bool = True,
     attack: str = "<script>alert('x')</script>",
 ) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def build(
                         "token_id": rng.integers(2, 4096, len(layers)),
                         "exit_layer": layers.astype("int16"),
                         "confidence": confidence.astype("float32"),
-                        **({"piece": ["▁" + w for w in text] + ["</s>"]} if pieces else {}),
+                        "piece": ["▁" + word for word in text] + ["</s>"],
                     }
                 )
             )
@@ -228,8 +229,8 @@ def write(
     **options: Any,
 ) -> Path:
     """Write a run folder to the contract and return it; `options` go to `build`, `drop` names files to leave out."""
-    run = folder / run_id
-    run.mkdir(parents=True)
+    path = folder / run_id
+    path.mkdir(parents=True)
     resolved = {
         "task": {"name": task, "quality": {"_target_": "calm_bench.metrics.BLEU"}},
         "model": {"name": model},
@@ -237,31 +238,18 @@ def write(
         "seed": seed,
         **(config or {}),
     }
-    promises = [
-        "With probability at least 95% over the calibration draw, softmax at 0.5 keeps the mean textual loss <= 0.25."
-    ]
-    (run / "run.json").write_text(
-        json.dumps(
-            {
-                "schema_version": schema_version,
-                "run_id": run_id,
-                "name": name,
-                "status": status,
-                "created": created,
-                "finished_at": created,
-                "config": resolved,
-                "seed": seed,
-                "summary": {},
-                "promises": promises,
-                "environment": {"python": "3.11", "cpu": "test", "cores": 2, "git_commit": "abc1234"},
-                "peak_memory_mb": 100.0,
-            }
-        )
-    )
+    promise = "With probability at least 95%, exiting by softmax at 0.5 keeps the mean textual loss at most 0.25."
+    info = {
+        "schema_version": schema_version, "run_id": run_id, "name": name, "status": status, "created": created,
+        "finished_at": created, "config": resolved, "seed": seed, "summary": {}, "promises": [promise],
+        "environment": {"cpu": "a test", "git_commit": "abc1234"}, "peak_memory_mb": 100.0,
+    }  # fmt: skip
+    (path / "run.json").write_text(json.dumps(info))
+    run = Run(path, info)
     for file, frame in build(seed=seed, **options).items():
         if frame is not None and file not in drop:
-            frame.to_parquet(run / f"{file}.parquet", index=False)
-    return run
+            run.write(file, frame[[column for column in SCHEMAS[file].names if column in frame]])
+    return path
 
 
 @pytest.fixture

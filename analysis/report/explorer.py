@@ -1,0 +1,149 @@
+"""What the page's explorer needs of the generations, packed small: 500 examples x 20 rules in a few megabytes."""
+
+import json
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
+
+from analysis import rules
+from analysis.load import Records
+
+MAX_BYTES = 13_000_000
+"""Of JSON in a page, over all groups: the page stays under 15 MB."""
+MAX_RULES = 20
+LONGEST_SOURCE = 4000
+
+# A layer or a rounded percentage is one letter, counted from here: none that JSON or HTML escapes.
+FIRST_LETTER = 0x100
+NONE = "-"
+
+Key = tuple[str, str, float]
+
+
+def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """The explorer's data for one group.
+
+    Keys: group, layers (L), colours (L pairs of background and text), rules (label and speedup), pieces (the distinct
+    token texts, or null where the records carry none), examples, n (examples in the records). An example has id,
+    source, references, texts (distinct generations, as lists of places in `pieces`, or plain text) and rules: per rule
+    null or [place in texts, exit layers, confidences, textual loss, score]. Examples that would take the JSON beyond
+    `most_bytes` are left out, so there may be fewer than n.
+    """
+    chosen = rules.shown(part.certificates, part.frontier, MAX_RULES)
+    layers = int(part.runs["layers"].max())
+    held = set(chosen)
+    generations = part.generations[[_rule(key) in held for key in _keys(part.generations)]]
+    tokens = _tokens(part.tokens[[_rule(key) in held for key in _keys(part.tokens)]])
+    vocabulary: dict[str, int] | None = {}
+    if not tokens or any(pieces is None for _, _, pieces in tokens.values()):
+        vocabulary = None
+    examples: list[dict[str, Any]] = []
+    size = 0
+    everything = generations.groupby("example_id", sort=False)
+    for example_id, rows in everything:
+        example = _example(str(example_id), rows, chosen, tokens, vocabulary)
+        size += len(json.dumps(example, ensure_ascii=False, separators=(",", ":")).encode())
+        if size > most_bytes:
+            break
+        examples.append(example)
+    return {
+        "group": group,
+        "layers": layers,
+        "colours": colours(layers),
+        "rules": [{"label": _label(rule), "speedup": _speedup(part.frontier, rule)} for rule in chosen],
+        "pieces": None if vocabulary is None else list(vocabulary),
+        "examples": examples,
+        "n": len(everything),
+    }
+
+
+def colours(layers: int) -> list[list[str]]:
+    """For layers 1..L a background, pale for early exits and dark for late ones, and a text colour that reads on it."""
+    pairs = []
+    for colour in mpl.colormaps["cividis"](np.linspace(0.97, 0.08, layers)):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))  # WCAG's relative luminance
+        dark_text = (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05)
+        pairs.append([to_hex(colour), "#000000" if dark_text else "#ffffff"])
+    return pairs
+
+
+def _example(
+    example_id: str,
+    rows: pd.DataFrame,
+    chosen: list[tuple[str, float | None]],
+    tokens: dict[Key, tuple[str, str, list[str] | None]],
+    vocabulary: dict[str, int] | None,
+) -> dict[str, Any]:
+    texts: dict[str, int] = {}
+    packed: list[Any] = []
+    drawn: dict[tuple[str, float | None], list[Any]] = {}
+    for row in rows.itertuples():
+        key = (example_id, str(row.measure), _number(row.threshold))
+        layers, confidences, pieces = tokens.get(key, ("", "", None))
+        text: Any = str(row.prediction)
+        if vocabulary is not None:
+            text = [vocabulary.setdefault(piece, len(vocabulary)) for piece in pieces or []]
+        place = texts.setdefault(json.dumps(text), len(texts))
+        if place == len(packed):
+            packed.append(text)
+        drawn[_rule(key)] = [place, layers, confidences, _short(row.textual_loss), _short(row.score)]
+    first = rows.iloc[0]
+    source = str(first["source"])
+    return {
+        "id": example_id,
+        "source": source if len(source) <= LONGEST_SOURCE else source[:LONGEST_SOURCE] + " [...]",
+        "references": [str(text) for text in first["reference"]],
+        "texts": packed,
+        "rules": [drawn.get(rule) for rule in chosen],
+    }
+
+
+def _tokens(frame: pd.DataFrame) -> dict[Key, tuple[str, str, list[str] | None]]:
+    """Exit layers, confidences and token texts of every generation, by example, measure and threshold."""
+    frame = frame.sort_values(["example_id", "measure", "threshold", "position"], kind="stable")
+    keys = _keys(frame)
+    starts = [place for place, key in enumerate(keys) if place == 0 or key != keys[place - 1]]
+    layers = "".join(map(chr, frame["exit_layer"].to_numpy(int) + FIRST_LETTER))
+    percent = (frame["confidence"].astype(float) * 100).round()
+    confidences = "".join(NONE if np.isnan(value) else chr(int(value) + FIRST_LETTER) for value in percent)
+    pieces = frame["piece"].tolist() if "piece" in frame and frame["piece"].notna().all() else None
+    return {
+        keys[start]: (layers[start:end], confidences[start:end], None if pieces is None else pieces[start:end])
+        for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)
+    }
+
+
+def _keys(frame: pd.DataFrame) -> list[Key]:
+    thresholds = frame["threshold"].fillna(-1.0).astype(float)
+    return list(zip(frame["example_id"], frame["measure"], thresholds, strict=True))
+
+
+def _short(value: object) -> float:
+    return round(float(str(value)), 3)
+
+
+def _number(threshold: object) -> float:
+    value = float(str(threshold))
+    return -1.0 if np.isnan(value) else value
+
+
+def _rule(key: Key) -> tuple[str, float | None]:
+    return key[1], None if key[2] < 0 else key[2]
+
+
+def _label(rule: tuple[str, float | None]) -> str:
+    measure, threshold = rule
+    if threshold is None:
+        return {"full": "full model", "oracle": "oracle"}.get(measure, measure)
+    return f"static, layer {threshold:g}" if measure == "static" else f"{measure}, threshold {threshold:g}"
+
+
+def _speedup(frontier: pd.DataFrame, rule: tuple[str, float | None]) -> float | None:
+    measure, threshold = rule
+    rows = frontier[(frontier["measure"] == measure) & frontier["speedup"].notna()]
+    rows = rows[rows["threshold"].isna() if threshold is None else rows["threshold"] == threshold]
+    return round(float(rows["speedup"].iloc[0]), 2) if len(rows) else None
