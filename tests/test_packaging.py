@@ -54,9 +54,10 @@ def test_the_wheel_holds_what_a_run_needs_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     metadata = f"calm_bench-{PROJECT['version']}.dist-info"
     assert {name.split("/")[0] for name in names} == {"calm_bench", "analysis", metadata}
-    for source, target in (("conf", "calm_bench/conf"), ("sweeps", "calm_bench/sweeps"), ("calm_bench", "calm_bench")):
+    places = {"calm_bench": "calm_bench", "analysis": "analysis"}
+    for source, target in {**places, "conf": "calm_bench/conf", "sweeps": "calm_bench/sweeps"}.items():
         for path in (ROOT / source).rglob("*"):
-            if path.suffix in (".yaml", ".py", ".parquet", ".safetensors"):
+            if path.suffix in (".yaml", ".py", ".parquet", ".safetensors", ".csv", ".j2"):
                 assert f"{target}/{path.relative_to(ROOT / source).as_posix()}" in names
     assert f"{metadata}/licenses/LICENSE" in names
 
