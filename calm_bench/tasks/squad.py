@@ -9,28 +9,22 @@ from calm_bench.errors import InputError
 from calm_bench.tasks.task import Example, Task
 
 PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
-FIELDS = {"question", "context"}
 
 
 class Squad(Task):
     """A question about a paragraph. The target is the first answer; every answer is a reference.
 
-    `prompt` holds {question} and {context}. Questions, paragraphs and answers, the references too, get T5's spaces
-    around punctuation, so that a perfect model can match its references.
+    The prompt stands before the question, "context: " before the paragraph. Questions, paragraphs and answers, the
+    references too, get T5's spaces around punctuation, so that a perfect model can match its references.
     """
 
     columns = ("question", "context", "answers.text[]")
-
-    def __post_init__(self) -> None:
-        fields = {field for _, field, _, _ in string.Formatter().parse(self.prompt) if field is not None}
-        if fields != FIELDS:
-            raise InputError(f"task.prompt={self.prompt!r} must hold {{question}} and {{context}}, and no other field")
 
     def example(self, row: Mapping[str, Any], row_id: str) -> Example:
         answers = tuple(spaced(answer) for answer in row["answers"]["text"])
         if not answers:
             raise InputError(f"task {self.name}: question {row_id} has no answer, but SQuAD 1.1 gives at least one")
-        source = self.prompt.format(question=spaced(row["question"]), context=spaced(row["context"]))
+        source = f"{self.prompt}{spaced(row['question'])} context: {spaced(row['context'])}"
         return Example(id=row_id, source=source, target=answers[0], references=answers)
 
 

@@ -47,6 +47,7 @@ class Task(ABC):
     split: str
     """The split that is decoded, scored and certified."""
     prompt: str
+    """Set before every source, its last space included."""
     max_source_tokens: int
     max_new_tokens: int
     tau: Mapping[str, float]

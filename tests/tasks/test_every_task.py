@@ -1,0 +1,59 @@
+"""What holds for every task, by its having a file in conf/task."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from calm_bench.tasks.task import Task
+
+from .conftest import ASSETS, ROOT, ROW, Build, Folder
+
+TASKS = sorted(file.stem for file in (ROOT / "conf" / "task").glob("*.yaml"))
+BUNDLED = {"tatoeba_enfr": {"validation": 2956, "test": 3010}, "squad": {"validation": 300}, "scitldr": {"test": 300}}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_yaml_has_one_line_for_each_field(name: str) -> None:
+    config = yaml.safe_load((ROOT / "conf" / "task" / f"{name}.yaml").read_text())
+    assert list(config) == ["_target_", *(field.name for field in fields(Task))]
+    assert config["name"] == name
+    assert set(config["tau"]) == {"softmax", "state", "classifier"}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+@pytest.mark.parametrize("name", TASKS)
+def test_a_row_becomes_the_same_text_for_training_and_evaluation(
+    name: str, suffix: str, build: Build, folder: Folder
+) -> None:
+    task = build(name, path=folder(suffix, test=[ROW[name]]))
+    (example,) = task.examples("test")
+    assert task.rows("test")[0] == {"id": example.id, "source": example.source, "target": example.target}
+    assert example.source.startswith(task.prompt)
+    assert example.target in example.references
+    assert task.has_split("test")
+    assert not task.has_split("train")
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_splits_load_and_every_example_is_complete(name: str, build: Build) -> None:
+    task = build(name, path=str(ASSETS / "data" / name))
+    assert {split: len(task.rows(split)) for split in ("train", "validation", "test") if task.has_split(split)} == (
+        BUNDLED[name]
+    )
+    for split in BUNDLED[name]:
+        examples = task.examples(split)
+        assert len({example.id for example in examples}) == len(examples)
+        assert all(example.source and all(example.references) for example in examples)
+
+
+def test_the_bundled_tasks_are_the_defaults_that_need_no_network(build: Build) -> None:
+    assert {name for name in TASKS if build(name).path is not None} == {"tatoeba_enfr", "scitldr"}
+    assert all(Path(build(name).path or "").is_dir() for name in ("tatoeba_enfr", "scitldr"))
+
+
+def test_decay_temperatures_are_the_paper_s(build: Build) -> None:
+    for name in TASKS:
+        expected = 0 if name == "squad" else 4
+        assert dict(build(name).tau) == {"softmax": expected, "state": 0, "classifier": expected}

@@ -1,0 +1,167 @@
+"""Every wrong source ends in one line that names the option, what was found, and what is needed."""
+
+import re
+from pathlib import Path
+
+import datasets
+import pytest
+
+from calm_bench.errors import InputError
+
+from .conftest import ASSETS, ROW, Build, Folder
+
+
+def refuses(message: str) -> pytest.RaisesExc[InputError]:
+    """The whole message, which is one line."""
+    return pytest.raises(InputError, match=re.compile(f"^{message}$"))
+
+
+def test_a_folder_that_is_missing_or_a_file(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "test.parquet").touch()
+    for path in (tmp_path / "none", tmp_path / "test.parquet"):
+        with refuses(rf"task.path={path} must be a folder with {{train,validation,test}}.parquet or .jsonl"):
+            build("cnndm", path=str(path)).examples("test")
+
+
+def test_a_folder_without_any_split(build: Build, tmp_path: Path) -> None:
+    with refuses(rf"task.path={tmp_path} has none of {{train,validation,test}}.parquet or .jsonl"):
+        build("cnndm", path=str(tmp_path)).has_split("test")
+
+
+def test_a_missing_split_says_which_there_are(build: Build, folder: Folder) -> None:
+    path = folder(test=[ROW["cnndm"]], validation=[ROW["cnndm"]])
+    with refuses(rf"task.path={path} has no train.parquet or .jsonl \(found: validation, test\)"):
+        build("cnndm", path=path).rows("train")
+
+
+def test_the_training_split_is_not_bundled(build: Build) -> None:
+    with refuses(
+        r"the train split of tatoeba_enfr is not bundled .*: give task.path a folder that has train.parquet .*"
+    ):
+        build("tatoeba_enfr").rows("train")
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "message"),
+    [
+        ("cnndm", "highlights", r"has no column highlights \(columns: id, article\)"),
+        ("squad", "answers", r"has no column answers.text \(columns: id, context, question\)"),
+        ("scitldr", "references", r"has no column references \(columns: id, article, highlights\)"),
+    ],
+)
+def test_a_missing_column_is_named(name: str, without: str, message: str, build: Build, folder: Folder) -> None:
+    path = folder(test=[{column: value for column, value in ROW[name].items() if column != without}])
+    with refuses(rf"task.path={path}: split test {message}"):
+        build(name, path=path).examples("test")
+
+
+def test_a_missing_language_is_named(build: Build, folder: Folder) -> None:
+    path = folder(test=[{"translation": {"en": "Go.", "de": "Geh."}}])
+    with refuses(rf"task.path={path}: split test has no field translation.fr: column translation is struct<.*>"):
+        build("wmt15_enfr", path=path).rows("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("cnndm", {"article": 3}, "article is int64, but must be a string"),
+        ("cnndm", {"article": ["one", "two"]}, "article is list<.*string>, but must be a string"),
+        ("scitldr", {"references": "one"}, r"references is string, but must be a list of strings"),
+        ("squad", {"answers": {"text": "Bob"}}, r"answers.text is string, but must be a list of strings"),
+    ],
+)
+def test_a_column_that_is_not_text(
+    name: str, change: dict[str, object], message: str, build: Build, folder: Folder
+) -> None:
+    path = folder(test=[ROW[name] | change])
+    with refuses(rf"task.path={path}: split test: {message}"):
+        build(name, path=path).examples("test")
+
+
+def test_a_null(build: Build, folder: Folder) -> None:
+    path = folder(test=[ROW["cnndm"], ROW["cnndm"] | {"highlights": None}])
+    with refuses(rf"task.path={path}: split test has no value in highlights in 1 of its rows"):
+        build("cnndm", path=path).rows("test")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_an_empty_split(suffix: str, build: Build, folder: Folder) -> None:
+    path = folder(suffix, test=[])
+    with refuses(rf"task.path={path}: split test is empty"):
+        build("cnndm", path=path).examples("test")
+
+
+@pytest.mark.parametrize("file", ["test.parquet", "test.jsonl"])
+def test_a_damaged_file_is_named_and_reported_once(
+    file: str, build: Build, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / file).write_text('{"article": "no end')
+    with refuses(rf"task.path: cannot read {tmp_path / file}: .+"):
+        build("cnndm", path=str(tmp_path)).examples("test")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_question_or_abstract_without_references(build: Build, folder: Folder) -> None:
+    path = folder(test=[ROW["squad"], ROW["squad"] | {"id": "q2", "answers": {"text": []}}])
+    with refuses("task squad: question q2 has no answer, but SQuAD 1.1 gives at least one"):
+        build("squad", path=path).examples("test")
+    path = folder(test=[ROW["scitldr"], ROW["scitldr"] | {"id": "p2", "references": []}])
+    with refuses("task scitldr: references of p2 is empty, but must hold at least one summary"):
+        build("scitldr", path=path).examples("test")
+
+
+def test_an_id_that_comes_twice(build: Build, folder: Folder) -> None:
+    path = folder(test=[ROW["cnndm"], ROW["cnndm"]])
+    with refuses("task cnndm: id 'a1' stands twice in split test, but must be unique"):
+        build("cnndm", path=path).examples("test")
+
+
+def test_a_changed_file_is_read_again(build: Build, folder: Folder) -> None:
+    for article in ("one", "two"):
+        path = folder(test=[ROW["cnndm"] | {"article": article}])
+        assert build("cnndm", path=path).examples("test")[0].source == f"summarize: {article}"
+
+
+def test_local_files_load_in_silence(build: Build, folder: Folder, capfd: pytest.CaptureFixture[str]) -> None:
+    build("cnndm", path=folder(test=[ROW["cnndm"]])).examples("test")
+    assert capfd.readouterr() == ("", "")
+    assert datasets.is_progress_bar_enabled()
+
+
+def test_no_network_names_the_way_around(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("Couldn't reach it\non the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", unreachable)
+    message = (
+        r"cannot load rajpurkar/squad from the hub \(Couldn't reach it\): "
+        r"give task.path a local folder with {train,validation,test}.parquet or .jsonl instead"
+    )
+    with refuses(message):
+        build("squad").examples("validation")
+    with refuses(message):
+        build("squad").has_split("validation")
+
+
+def test_the_hub_is_asked_for_the_configured_split_and_no_code(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def load_dataset(*args: object, **kwargs: object) -> datasets.Dataset:
+        asked.append((args, kwargs))
+        return datasets.Dataset.from_list([ROW["wmt15_enfr"]])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert build("wmt15_enfr").examples("test")[0].target == "Une maison."
+    assert asked == [(("wmt/wmt15", "fr-en"), {"split": "test"})]
+
+
+def test_neither_folder_nor_hub(build: Build) -> None:
+    with refuses("task.path=null, but this task has no hub name: give task.path a local folder"):
+        build("tatoeba_enfr", path=None).has_split("test")
+
+
+def test_a_copy_of_the_bundle_is_not_the_bundle(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "test.parquet").write_bytes((ASSETS / "data" / "tatoeba_enfr" / "test.parquet").read_bytes())
+    with refuses(rf"task.path={tmp_path} has no train.parquet or .jsonl \(found: test\)"):
+        build("tatoeba_enfr", path=str(tmp_path)).rows("train")
