@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,20 @@ class EarlyExitT5:
             normed = normed * self.backbone.config.d_model**-0.5
         return self.backbone.lm_head(normed)
 
-    def save(self, folder: Path) -> None:
-        """Write a Hugging Face checkpoint folder, the exit classifier beside it."""
-        self.backbone.save_pretrained(folder)
+    def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
+        """Token ids of each text, end-of-sequence last, cut to `max_tokens`."""
+        encoded = self.tokenizer(list(texts), truncation=max_tokens is not None, max_length=max_tokens)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    def detokenize(self, token_ids: Any) -> list[str]:
+        """Texts of rows of token ids (n, T), padding and special tokens left out."""
+        texts: list[str] = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
+        return texts
+
+    def save(self, folder: Path, dtype: str = "float32") -> None:
+        """Write a Hugging Face checkpoint folder in this dtype, the exit classifier beside it in float32."""
+        copy.deepcopy(self.backbone).to(getattr(torch, dtype)).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if self.classifier is not None:
             self.classifier.save(folder)

@@ -57,8 +57,6 @@ def fine_tune(
     rows: Dataset,
     settings: TrainingSettings,
     *,
-    max_source_tokens: int,
-    max_target_tokens: int,
     score: Score,
     folder: Path,
     seed: int,
@@ -66,7 +64,7 @@ def fine_tune(
     """Fine-tune in place with the layer-weighted loss (CALM, Eq. 6); keep the checkpoint with the best full-model score.
 
     Args:
-        rows: training pairs, columns `source` and `target` (text).
+        rows: training pairs as `tokenized` gives them.
         score: the full model's validation score, higher is better; asked every `settings.evaluate_every` steps.
         folder: where checkpoints go while training; the same call resumes from the last one.
     """
@@ -84,7 +82,7 @@ def fine_tune(
     trainer = _MultiExitTrainer(
         model=model.backbone,
         args=arguments,
-        train_dataset=tokenized(model, rows, max_source_tokens, max_target_tokens),
+        train_dataset=rows,
         eval_dataset=[],  # evaluation decodes the examples that `score` holds
         data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
     )
@@ -99,8 +97,6 @@ def train_exit_classifier(
     rows: Dataset,
     settings: TrainingSettings,
     *,
-    max_source_tokens: int,
-    max_target_tokens: int,
     folder: Path,
     seed: int,
 ) -> None:
@@ -113,7 +109,7 @@ def train_exit_classifier(
     trainer = Trainer(
         model=module,
         args=arguments,
-        train_dataset=tokenized(model, rows, max_source_tokens, max_target_tokens),
+        train_dataset=rows,
         data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
     )
     trainer.train()
@@ -121,18 +117,22 @@ def train_exit_classifier(
 
 
 def tokenized(model: EarlyExitT5, rows: Dataset, max_source_tokens: int, max_target_tokens: int) -> Dataset:
-    """Rows of text as `input_ids` and `labels`, cut to length. Text is tokenised when a batch is drawn."""
-    texts = rows.format["format_kwargs"].get("transform") if rows.format["type"] == "custom" else None
+    """Training pairs of text (columns `source`, `target`) as `input_ids` and `labels`, cut to these lengths."""
+    from datasets.fingerprint import generate_random_fingerprint
 
-    def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
-        if texts is not None:
-            batch = texts(batch)
+    def to_ids(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         return {
-            "input_ids": model.tokenizer(batch["source"], truncation=True, max_length=max_source_tokens)["input_ids"],
-            "labels": model.tokenizer(batch["target"], truncation=True, max_length=max_target_tokens)["input_ids"],
+            "input_ids": model.tokenize(batch["source"], max_source_tokens),
+            "labels": model.tokenize(batch["target"], max_target_tokens),
         }
 
-    return rows.with_transform(to_ids)
+    return rows.map(
+        to_ids,
+        batched=True,
+        remove_columns=rows.column_names,
+        desc="tokenise",
+        new_fingerprint=generate_random_fingerprint(),  # else datasets tries to pickle the tokenizer for its cache
+    ).with_format(None)
 
 
 def round_weights(model: EarlyExitT5, dtype: str) -> None:
@@ -149,7 +149,7 @@ def _arguments(
         "max_steps": steps,
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation,
-        "optim": {"adafactor": "adafactor", "adamw": "adamw_torch"}[settings.optimizer],
+        "optim": {"adafactor": "adafactor", "adamw": "adamw_torch_fused"}[settings.optimizer],
         "learning_rate": learning_rate,
         "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
         "warmup_steps": settings.warmup_steps,

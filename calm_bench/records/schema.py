@@ -51,6 +51,7 @@ TOKENS = pa.schema(
         _column("threshold", _FLOAT64, null=True),  # as in generations
         _column("position", _INT32),  # in the text, from 0
         _column("token_id", _INT32),  # in the model's vocabulary
+        _column("piece", _TEXT, null=True),  # its text, as the tokenizer writes it
         _column("exit_layer", _INT16),  # the last layer that ran, 1..L
         _column("confidence", _FLOAT32, null=True),  # at the exit layer; null at layer L and in the baselines
     ]

@@ -5,6 +5,7 @@ run.json says `running` until the end, then `finished`, `interrupted` or `failed
 
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -73,6 +74,22 @@ class Run:
                 path.rmdir()  # only if nobody else put anything there
             raise
         return run
+
+    @classmethod
+    def begin(
+        cls, runs_dir: str | Path, run_id: str, config: Mapping[str, Any], *, name: str, seed: int, force: bool = False
+    ) -> Self:
+        """The finished record of this run where there is one, else a fresh one with status `running`.
+
+        A record that was interrupted or failed is begun again in its folder; `force` begins a finished one again too.
+        """
+        path = Path(runs_dir) / run_id
+        if (path / RUN_FILE).exists():
+            earlier = cls.open(path)
+            if earlier.status == "finished" and not force:
+                return earlier
+            shutil.rmtree(path)
+        return cls.create(runs_dir, run_id, config, name=name, seed=seed)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:

@@ -1,0 +1,120 @@
+"""The command line: Hydra composes, the experiment runs, a person reads. Also the console script `calm-bench`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+from calm_bench import config as configuration
+from calm_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from calm_bench.config import Config
+    from calm_bench.records.store import Run
+
+log = logging.getLogger("calm_bench")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, with another exit status."""
+
+
+def main() -> None:
+    """Compose a configuration from the command line and run it. Exit status: 0, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+    signal.signal(signal.SIGTERM, _terminate)
+    configuration.register()
+    command = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="config")(_job)
+    refusal = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(refusal):  # Hydra's own reports take many lines; ours is written by _job
+            command()
+    except InputError as error:
+        _fail(str(error), 2)
+    except Terminated:
+        _fail("terminated; the record says interrupted, and the same command goes on from it", 143)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from where it was", 130)
+    except SystemExit as status:
+        if status.code and refusal.getvalue():
+            _fail(configuration.one_line(refusal.getvalue()), 2)
+        raise
+
+
+def _job(composed: DictConfig) -> None:
+    with contextlib.redirect_stderr(sys.__stderr__):
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        _quiet_libraries()
+        try:
+            config = configuration.resolve(composed)
+            record = _run(config)
+        except InputError as error:
+            _fail(str(error), 2)
+        print(f"run: {record.path}")
+
+
+def _run(config: Config) -> Run:
+    from calm_bench import experiment, summary
+    from calm_bench.records.mirror import mirror
+
+    earlier = experiment.finished(config)
+    record = earlier or experiment.run(config)
+    pictures = _draw(record)
+    if earlier:
+        log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
+    else:
+        tracking = vars(config.tracking)
+        mirror(record, pictures, group=config.name, **tracking)
+    print("\n".join(summary.lines(record)))
+    print()
+    for picture in pictures.values():
+        print(f"figure: {picture}")
+    return record
+
+
+def _draw(record: Run) -> dict[str, Path]:
+    """The frontier as a picture in the record's folder."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import analysis
+
+    folder = record.path / "figures"
+    folder.mkdir(exist_ok=True)
+    figure = analysis.frontier(analysis.load([record.path]).frontier)
+    path = folder / "frontier.png"
+    figure.savefig(path, dpi=200)
+    return {"frontier": path}
+
+
+def _quiet_libraries() -> None:
+    """No progress bars and hints of other libraries between our own lines."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for noisy in ("httpx", "filelock", "absl", "datasets", "evaluate"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _fail(line: str, status: int) -> None:
+    print(f"calm-bench: {line}", file=sys.__stderr__)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

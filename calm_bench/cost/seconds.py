@@ -1,0 +1,108 @@
+"""Wall-clock seconds, honestly: arms interleaved in one process, warmed up apart, every raw time kept.
+
+A timed generation and a recorded one execute the same path. An arm is anything that turns one source into a text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+Source = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One generation: seconds in the encoder and in all, tokens written, their mean exit layer."""
+
+    seconds: float
+    encoder_seconds: float
+    n_tokens: int
+    mean_exit_layer: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Something to time: `run` takes a source's token ids."""
+
+    name: str
+    measure: str
+    threshold: float | None
+    run: Callable[[Source], Timed]
+
+
+def time_arms(
+    arms: Sequence[Arm],
+    sources: Sequence[Source],
+    example_ids: Sequence[str],
+    *,
+    repeats: int,
+    warmup: int,
+    threads: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Time every arm on every source at batch 1, `repeats` times; the timings table.
+
+    Arms take turns within each source, in an order drawn anew each time, so that a drift of the machine meets all of
+    them alike. `warmup` generations of each arm are thrown away first.
+    """
+    generator = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    total = repeats * len(sources) * len(arms)
+    with thread_count(threads), tqdm(total=total, desc="time", unit="text") as bar:
+        for arm in arms:
+            for source in sources[:warmup]:
+                arm.run(source)
+        for repeat in range(repeats):
+            for example_id, source in zip(example_ids, sources, strict=True):
+                for turn in generator.permutation(len(arms)):
+                    arm = arms[turn]
+                    timed = arm.run(source)
+                    rows.append(
+                        {
+                            "arm": arm.name,
+                            "measure": arm.measure,
+                            "threshold": arm.threshold,
+                            "example_id": example_id,
+                            "repeat": repeat,
+                            "order": len(rows),
+                            **vars(timed),
+                        }
+                    )
+                    bar.update()
+    return pd.DataFrame(rows)
+
+
+@contextmanager
+def thread_count(threads: int) -> Iterator[None]:
+    """Run PyTorch's CPU kernels on this many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def clock(device: torch.device) -> float:
+    """Seconds on a clock that never goes back, once the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def ratio(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], *, seed: int, resamples: int = 1000
+) -> tuple[float, float, float]:
+    """Ratio of mean seconds and its 95% bootstrap interval over examples; both (n,), paired by example."""
+    draws = np.random.default_rng(seed).integers(len(numerator), size=(resamples, len(numerator)))
+    low, high = np.quantile(numerator[draws].mean(1) / denominator[draws].mean(1), [0.025, 0.975])
+    return float(numerator.mean() / denominator.mean()), float(low), float(high)

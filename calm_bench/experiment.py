@@ -1,0 +1,119 @@
+"""A run from beginning to end: data, model, decode, score, certify, time, record. Each stage is a file in `stages/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from calm_bench import config as configuration
+from calm_bench.config import Config
+from calm_bench.cost import speed
+from calm_bench.errors import InputError
+from calm_bench.records.schema import SCHEMA_VERSION
+from calm_bench.records.stages import StageCache
+from calm_bench.records.store import Run
+from calm_bench.stages.certify import certificates, frontier
+from calm_bench.stages.generate import generate, make_rules
+from calm_bench.stages.measure_time import measure_time, with_seconds
+from calm_bench.stages.prepare import prepare
+from calm_bench.stages.score import score
+from calm_bench.tasks.task import Task
+
+
+def run(config: Config) -> Run:
+    """Run an experiment and return its finished record.
+
+    The same configuration has the same record: a finished one is returned as it is (unless `force`), an interrupted one
+    goes on from the last chunk that it decoded. Raises InputError for what cannot run.
+    """
+    device = choose_device(config.device)
+    record = Run.begin(
+        config.runs_dir,
+        run_id(config),
+        configuration.plain(config),
+        name=config.name,
+        seed=config.seed,
+        force=config.force,
+    )
+    if record.status == "finished":
+        return record
+    try:
+        _run(config, record, device)
+    except KeyboardInterrupt:
+        record.mark("interrupted")
+        raise
+    except BaseException:
+        record.mark("failed")
+        raise
+    return record
+
+
+def finished(config: Config) -> Run | None:
+    """The finished record of this very configuration, if there is one and it is not to be made again."""
+    folder = Path(config.runs_dir) / run_id(config)
+    if config.force or not (folder / "run.json").exists():
+        return None
+    record = Run.open(folder)
+    return record if record.status == "finished" else None
+
+
+def _run(config: Config, record: Run, device: str) -> None:
+    cache = StageCache(config.runs_dir)
+    task: Task = configuration.build(config.task)
+    examples = task.examples(task.split, config.limit)
+
+    model, identity = prepare(config, task, _training_task(config, task), cache, device)
+    rules = make_rules(config, task, model.depth)
+    generations, tokens = generate(model, identity, task, examples, rules, cache, config.batch_size)
+    scores = score(generations, rules, task)
+    points = frontier(scores, config.calibration.seed)
+    promised, issued = certificates(scores, config.calibration)
+    timings = measure_time(model, task, examples, scores, issued, config.timing, config.calibration.seed)
+
+    record.write("generations", scores.frame)
+    record.write("tokens", tokens)
+    record.write("certificates", promised)
+    record.write("timings", timings)
+    record.write("frontier", with_seconds(points, timings, config.calibration.seed))
+    record.finish(
+        promises=[certificate.promise for certificate in issued],
+        n=len(examples),
+        layers=model.depth,
+        model_identity=identity,
+        quality=task.quality.name,
+        similarity=task.similarity.name,
+        metrics=[task.quality.description, task.similarity.description],
+        speed=_speed(timings),
+    )
+
+
+def run_id(config: Config) -> str:
+    """NAME-HASH: the same for the same configuration, wherever it runs and wherever its record goes."""
+    values = configuration.plain(config)
+    for place in ("runs_dir", "force", "tracking"):
+        del values[place]
+    text = json.dumps([SCHEMA_VERSION, values], sort_keys=True)
+    return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def choose_device(wanted: str) -> str:
+    """cpu or cuda. Raises InputError where cuda is asked for and there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: no CUDA device here; use device=cpu or device=auto")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def _training_task(config: Config, task: Task) -> Task:
+    """Where the training data are: training.path if given, else the task's own folder."""
+    return task if config.training.path is None else dataclasses.replace(task, path=config.training.path)
+
+
+def _speed(timings: pd.DataFrame) -> list[dict[str, object]]:
+    return [] if timings.empty else speed.compare(timings).to_dict("records")

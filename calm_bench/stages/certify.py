@@ -1,0 +1,124 @@
+"""Stages 4 and 5: the frontier, and what can be promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from calm_bench.calibration import Certificate, certify, trials
+from calm_bench.config import CalibrationConfig
+from calm_bench.stages.score import Floats, Scores
+
+RESAMPLES = 1000
+
+
+def frontier(scores: Scores, seed: int) -> pd.DataFrame:
+    """One row per rule: quality and cost with 95% bootstrap intervals over examples; seconds are still missing."""
+    draws = np.random.default_rng(seed).integers(scores.tokens.shape[1], size=(RESAMPLES, scores.tokens.shape[1]))
+    rows = []
+    for index, rule in enumerate(scores.rules):
+        statistics = scores.statistics[index]
+        low, high = scores.quality.interval(statistics, resamples=RESAMPLES, seed=seed)
+        layers, tokens = scores.layers[index], scores.tokens[index]
+        layers_low, layers_high = np.quantile(layers[draws].sum(1) / tokens[draws].sum(1), [0.025, 0.975])
+        rows.append(
+            {
+                "measure": rule.name,
+                "threshold": rule.threshold,
+                "n": len(tokens),
+                "score": scores.quality.aggregate(statistics),
+                "score_low": low,
+                "score_high": high,
+                "mean_exit_layer": layers.sum() / tokens.sum(),
+                "mean_exit_layer_low": layers_low,
+                "mean_exit_layer_high": layers_high,
+                "flops_reduction": _reduction(scores, scores.flops_elbayad, index),
+                "flops_reduction_t5": _reduction(scores, scores.flops, index),
+                "textual_loss": scores.textual[index].mean(),
+                "risk_loss": scores.risk[index].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def certificates(scores: Scores, settings: CalibrationConfig) -> tuple[pd.DataFrame, list[Certificate]]:
+    """Certify every objective, tolerance and measure.
+
+    Returns:
+        The certificates table: a row certified on all examples (trial null, nothing held out), and a row for each trial,
+        whose test columns are measured on its held-out examples.
+        The certificates of the first kind, with their promises.
+    """
+    rows, issued = [], []
+    for objective, losses in (("textual", scores.textual), ("risk", scores.risk)):
+        for delta in getattr(settings, objective):
+            for measure in scores.measures:
+                indices = scores.rows_of(measure)
+                grid = [float(scores.rules[index].threshold or 0) for index in indices]
+                common = {"delta": delta, "epsilon": settings.epsilon, "method": settings.method}
+                certificate = certify(losses[indices], grid, objective=objective, measure=measure, **common)
+                issued.append(certificate)
+                chosen = scores.full if certificate.index is None else indices[certificate.index]
+                names = {"objective": objective, "measure": measure, **common}
+                rows.append(
+                    {
+                        **names,
+                        "trial": None,
+                        "n_calibration": certificate.n,
+                        "threshold": certificate.threshold,
+                        "p_value": certificate.p_value,
+                        "test_loss": None,
+                        "test_score": None,
+                        **_costs(scores, chosen, np.ones(certificate.n, np.bool_)),
+                    }
+                )
+                if settings.trials:
+                    rows += [{**names, **row} for row in _trials(scores, losses, indices, grid, common, settings)]
+    return pd.DataFrame(rows), issued
+
+
+def _trials(
+    scores: Scores,
+    losses: Floats,
+    indices: list[int],
+    grid: list[float],
+    common: dict[str, object],
+    settings: CalibrationConfig,
+) -> list[dict[str, object]]:
+    """Repeated random splits: certify on one part, measure on the other (CALM, section 5 and appendix B)."""
+    result = trials(
+        losses[indices],
+        grid,
+        n_trials=settings.trials,
+        calibration_fraction=settings.fraction,
+        seed=settings.seed,
+        **common,  # type: ignore[arg-type]
+    )
+    rows = []
+    for trial, (place, test) in enumerate(zip(result.index, result.test, strict=True)):
+        chosen = scores.full if place < 0 else indices[place]
+        rows.append(
+            {
+                "trial": trial,
+                "n_calibration": result.n_calibration,
+                "threshold": None if place < 0 else grid[place],
+                "p_value": result.p_values[trial],
+                "test_loss": losses[chosen, test].mean(),
+                "test_score": scores.quality.aggregate(scores.statistics[chosen, test]),
+                **_costs(scores, chosen, test),
+            }
+        )
+    return rows
+
+
+def _costs(scores: Scores, rule: int, part: np.ndarray) -> dict[str, float]:
+    return {
+        "mean_exit_layer": scores.layers[rule, part].sum() / scores.tokens[rule, part].sum(),
+        "flops_reduction": _reduction(scores, scores.flops_elbayad, rule, part),
+    }
+
+
+def _reduction(scores: Scores, flops: Floats, rule: int, part: np.ndarray | slice = slice(None)) -> float:
+    """Decoder FLOPs per token of the full model over the rule's; below 1 means that the rule costs more."""
+    per_token = flops[:, part].sum(1) / scores.tokens[:, part].sum(1)
+    return float(per_token[scores.full] / per_token[rule])

@@ -1,0 +1,150 @@
+"""Stage 2: decode every example under every rule, in chunks that survive an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from calm_bench import config as configuration
+from calm_bench.config import Config
+from calm_bench.cost import flops
+from calm_bench.decoding.generations import Generations
+from calm_bench.decoding.loop import decode
+from calm_bench.decoding.rule import Decay, Rule
+from calm_bench.decoding.weights import FusedT5
+from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.records.stages import Chunks, StageCache
+from calm_bench.stages import identity
+from calm_bench.tasks.task import Example, Task
+
+CHUNK = 128  # examples decoded between two writes: what a killed run can lose
+
+
+def make_rules(config: Config, task: Task, depth: int) -> list[Rule]:
+    """The full model, the baselines, and each measure at each threshold of the grid, in this order."""
+    rules = [Rule.full()]
+    if "oracle" in config.baselines:
+        rules.append(Rule.oracle())
+    if "static" in config.baselines:
+        rules += [Rule.static(layer) for layer in range(1, depth + 1)]
+    for name, node in config.measure.items():
+        measure = configuration.build(node)
+        tau = task.tau.get(name, 0.0) if config.threshold.tau is None else config.threshold.tau
+        decay = Decay(config.threshold.decay.value, tau)
+        rules += [Rule.adaptive(measure, value, decay, config.threshold.min_layer) for value in config.threshold.grid]
+    return rules
+
+
+def generate(
+    model: EarlyExitT5,
+    model_identity: str,
+    task: Task,
+    examples: Sequence[Example],
+    rules: Sequence[Rule],
+    cache: StageCache,
+    batch_size: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Decode, or take from the cache what was decoded before.
+
+    Returns:
+        generations: a row for each example and rule, examples outermost; scores are still missing.
+        tokens: a row for each token.
+    """
+    key = {
+        "model": model_identity,
+        "task": identity.of_task(task),
+        "examples": [example.id for example in examples],
+        "rules": [str(rule) for rule in rules],
+    }
+    weights = FusedT5(model)
+    with cache.hold("decode", key) as folder, tqdm(total=len(examples), desc="decode", unit="text") as bar:
+        chunks = Chunks(folder)
+        for number, start in enumerate(range(0, len(examples), CHUNK)):
+            part = examples[start : start + CHUNK]
+            if chunks.done(number):
+                bar.update(len(part))
+                continue
+            sources = model.tokenize([example.source for example in part], task.max_source_tokens)
+            result = decode(
+                weights, sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update
+            )
+            frames = {
+                "generations": _generations(model, task, part, sources, rules, result),
+                "tokens": _tokens(model, part, rules, result),
+            }
+            chunks.write(number, frames)
+        frames = chunks.read_all()
+    return frames["generations"], frames["tokens"]
+
+
+def shape_of(model: EarlyExitT5) -> flops.Shape:
+    """The sizes that FLOPs are counted from."""
+    config = model.backbone.config
+    return flops.Shape(
+        layers=model.depth,
+        d_model=config.d_model,
+        d_attention=config.num_heads * config.d_kv,
+        d_ff=config.d_ff,
+        gated=config.is_gated_act,
+        vocab=config.vocab_size,
+        d_encoder=config.d_model,
+    )
+
+
+def _generations(
+    model: EarlyExitT5,
+    task: Task,
+    examples: Sequence[Example],
+    sources: Sequence[Sequence[int]],
+    rules: Sequence[Rule],
+    result: Generations,
+) -> pd.DataFrame:
+    shape = shape_of(model)
+    texts = model.detokenize(result.token_ids.reshape(-1, result.token_ids.shape[-1]))
+    n_tokens, mean_layers = result.n_tokens, result.mean_exit_layer
+    rows: list[dict[str, Any]] = []
+    for e, example in enumerate(examples):
+        for r, rule in enumerate(rules):
+            layers = result.exit_layers[e, r, : n_tokens[e, r]]
+            rows.append(
+                {
+                    "example_id": example.id,
+                    "split": task.split,
+                    "measure": rule.name,
+                    "threshold": rule.threshold,
+                    "decay": str(rule.decay),
+                    "source": example.source,
+                    "prediction": texts[e * len(rules) + r],
+                    "reference": list(example.references),
+                    "n_tokens": n_tokens[e, r],
+                    "mean_exit_layer": mean_layers[e, r],
+                    "flops": flops.t5(layers, len(sources[e]), shape, rule.name),
+                    "flops_elbayad": flops.elbayad(layers, len(sources[e]), shape, rule.name),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _tokens(
+    model: EarlyExitT5, examples: Sequence[Example], rules: Sequence[Rule], result: Generations
+) -> pd.DataFrame:
+    e, r, t = np.nonzero(result.exit_layers)
+    ids = result.token_ids[e, r, t]
+    distinct, place = np.unique(ids, return_inverse=True)
+    pieces = np.array(model.tokenizer.convert_ids_to_tokens(distinct.tolist()), dtype=object)
+    return pd.DataFrame(
+        {
+            "example_id": np.array([example.id for example in examples], dtype=object)[e],
+            "measure": np.array([rule.name for rule in rules], dtype=object)[r],
+            "threshold": np.array([np.nan if rule.threshold is None else rule.threshold for rule in rules])[r],
+            "position": t.astype(np.int32),
+            "token_id": ids,
+            "piece": pieces[place],
+            "exit_layer": result.exit_layers[e, r, t],
+            "confidence": result.confidences[e, r, t],
+        }
+    )
