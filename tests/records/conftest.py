@@ -45,6 +45,7 @@ def frames() -> dict[str, pd.DataFrame]:
     tokens = tokens.assign(
         position=np.tile([0, 1, 2], n),
         token_id=rng.integers(0, 4096, len(tokens)),
+        piece=np.tile(["▁Un", "▁chat", "</s>"], n),
         exit_layer=layers,
         confidence=np.where((tokens["measure"] == "softmax") & (layers < 8), 0.75, np.nan),
     )
