@@ -13,7 +13,7 @@ from calm_bench.errors import InputError
 Array = NDArray[np.float64]
 
 
-class Metric(evaluate.Metric):  # type: ignore[misc]  # evaluate carries no type hints
+class Metric(evaluate.Metric):
     """A metric between predictions and their references, usable without a network or a metric script.
 
     It is an `evaluate.Metric` built directly, so `compute(predictions=..., references=...)` and `evaluate.combine` work
