@@ -202,6 +202,8 @@ class _Batch:
         keys, group = np.unique(self.pair_row * base + exit_layer, return_inverse=True)
         parent, layer = keys // base, keys % base
         states = visits.states(parent, layer)
+        if (broken := states.isnan().any(-1)).any():
+            raise FloatingPointError(f"state is NaN at layer {layer[int(broken.int().argmax())]}, position {step}")
         tokens = visits.tokens(parent, layer, states)
 
         where = self.pair_example, self.pair_rule, step

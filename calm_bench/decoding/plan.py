@@ -26,10 +26,10 @@ class Plan:
     def __init__(self, rules: Sequence[Rule], depth: int, max_new_tokens: int) -> None:
         for rule in rules:
             last = rule.last_layer or depth
-            if not 1 <= last <= depth or not 1 <= rule.min_layer <= depth:
+            if not 1 <= last <= depth or rule.min_layer < 1:
                 raise InputError(
-                    f"rule {rule.name}: first layer {rule.min_layer} and last layer {last} must lie in 1..{depth}, "
-                    "the model's decoder layers"
+                    f"rule {rule.name}: first layer {rule.min_layer} and last layer {last} must be at least 1, and the "
+                    f"last at most {depth}, the model's decoder layers"
                 )
         self.last = np.array([rule.last_layer or depth for rule in rules])
         self.thresholds = np.array(

@@ -16,6 +16,7 @@ from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.decoding.weights import FusedT5
+from calm_bench.errors import InputError
 from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.records.stages import Chunks, StageCache
 from calm_bench.stages import identity
@@ -26,6 +27,8 @@ CHUNK = 128  # examples decoded between two writes: what a killed run can lose
 
 def make_rules(config: Config, task: Task, depth: int) -> list[Rule]:
     """The full model, the baselines, and each measure at each threshold of the grid, in this order."""
+    if config.threshold.min_layer > depth:
+        raise InputError(f"threshold.min_layer={config.threshold.min_layer} must be at most {depth}, the model's layers")
     rules = [Rule.full()]
     if "oracle" in config.baselines:
         rules.append(Rule.oracle())

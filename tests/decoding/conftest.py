@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from calm_bench.decoding import Decay, Generations, Rule
+from calm_bench.decoding.reference import Token, decode_reference
+from calm_bench.measures import Classifier, Measure, Softmax, State
+from calm_bench.models import EarlyExitT5
+from tests.models_for_tests import random_t5
+
+MEASURES: list[Measure] = [Softmax(), State(), Classifier()]
+TIE = 1e-5
+
+
+torch.set_num_threads(1)  # more threads only slow such small products down
+
+
+@pytest.fixture(scope="session")
+def model() -> EarlyExitT5:
+    return random_t5()
+
+
+def every_rule(depth: int, tau: float = 4.0) -> list[Rule]:
+    """The full model, the oracle, each static layer, and each measure at thresholds across its range."""
+    rules = [Rule.full(), Rule.oracle(), *(Rule.static(layer) for layer in range(1, depth + 1))]
+    for measure in MEASURES:
+        rules += [Rule.adaptive(measure, value, Decay("additive", tau)) for value in (0.9, 0.6, 0.4, 0.3, 0.1, 0.02)]
+    return rules
+
+
+def assert_same(
+    generations: Generations, example: int, rule_index: int, rule: Rule, reference: list[Token], max_new_tokens: int
+) -> int:
+    """Assert equality with the reference; returns 1 where they part at a tie, within 1e-5 of the threshold, else 0."""
+    length = int(generations.n_tokens[example, rule_index])
+    tokens = generations.token_ids[example, rule_index, :length].tolist()
+    layers = generations.exit_layers[example, rule_index, :length].tolist()
+    confidences = generations.confidences[example, rule_index, :length]
+    if tokens == [t.token_id for t in reference] and layers == [t.exit_layer for t in reference]:
+        expected = [np.nan if t.confidence is None else t.confidence for t in reference]
+        np.testing.assert_allclose(confidences, expected, atol=TIE, rtol=0)
+        return 0
+    step = next(i for i, t in enumerate(reference) if (t.token_id, t.exit_layer) != (tokens[i], layers[i]))
+    earlier = reference[step].confidence if reference[step].exit_layer < layers[step] else float(confidences[step])
+    assert earlier is not None and layers[step] != reference[step].exit_layer, (rule, step, tokens, layers, reference)
+    assert abs(earlier - rule.threshold_at(step, max_new_tokens)) < TIE, (rule, step, earlier)
+    return 1
+
+
+def compare(
+    model: EarlyExitT5, generations: Generations, sources: list[list[int]], rules: list[Rule], max_new_tokens: int
+) -> int:
+    """Hold every text of `generations` against the reference; the number of ties met."""
+    return sum(
+        assert_same(generations, e, r, rule, decode_reference(model, source, rule, max_new_tokens), max_new_tokens)
+        for e, source in enumerate(sources)
+        for r, rule in enumerate(rules)
+    )

@@ -1,0 +1,98 @@
+"""The fast decoder is the reference: same tokens, same exit layers, in any batch."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calm_bench.decoding import Decay, Rule, decode
+from calm_bench.measures import State
+from calm_bench.models import EarlyExitT5
+from calm_bench.stages.measure_time import transformers_generate
+from tests.decoding.conftest import MEASURES, compare, every_rule
+from tests.models_for_tests import random_sources, random_t5
+
+LENGTH = 10
+
+
+def test_every_rule_equals_the_reference_in_one_pass(model: EarlyExitT5) -> None:
+    sources, rules = random_sources(1, 5), every_rule(model.depth)
+    generations = decode(model, sources, rules, LENGTH, batch_size=3)
+    assert compare(model, generations, sources, rules, LENGTH) == 0
+    left = generations.exit_layers[generations.exit_layers > 0]
+    assert set(left.tolist()) == set(range(1, model.depth + 1))  # the test has power only if every layer is left at
+
+
+@pytest.mark.parametrize(
+    ("encoder", "depth", "gated"), [(1, 1, True), (3, 2, True), (2, 6, False), (1, 3, False), (5, 4, True)]
+)
+def test_shapes_of_t5(encoder: int, depth: int, gated: bool) -> None:
+    model = random_t5(3, encoder=encoder, depth=depth, gated=gated)
+    sources = random_sources(2, 2)
+    rules = [Rule.full(), Rule.oracle(), Rule.static(1)]
+    rules += [Rule.adaptive(measure, 0.3, Decay("multiplicative", 4.0)) for measure in MEASURES]
+    compare(model, decode(model, sources, rules, LENGTH), sources, rules, LENGTH)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    thresholds=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=4),
+    min_layer=st.integers(1, 4),
+    form=st.sampled_from(["additive", "multiplicative", "none"]),
+    tau=st.floats(0, 8),
+    batch_size=st.integers(1, 4),
+)
+def test_random_rules_and_batches(
+    seed: int, thresholds: list[float], min_layer: int, form: str, tau: float, batch_size: int
+) -> None:
+    model = random_t5(seed % 5)
+    sources = random_sources(seed, 3, longest=6)
+    decay = Decay(form, tau)  # type: ignore[arg-type]
+    rules = [Rule.adaptive(measure, value, decay, min_layer) for measure in MEASURES for value in thresholds]
+    generations = decode(model, sources, rules, 6, batch_size=batch_size)
+    compare(model, generations, sources, rules, 6)
+    layers = generations.exit_layers[generations.exit_layers > 0]
+    assert layers.min() >= min_layer and layers.max() <= model.depth
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), order=st.permutations(range(6)), batch_size=st.integers(1, 6))
+def test_a_text_does_not_depend_on_its_neighbours(seed: int, order: list[int], batch_size: int) -> None:
+    model = random_t5(seed % 5)
+    sources, rules = random_sources(seed, 6), every_rule(4)
+    alone = [decode(model, [source], rules, 6) for source in sources]
+    together = decode(model, [sources[index] for index in order], rules, 6, batch_size=batch_size)
+    for place, index in enumerate(order):
+        np.testing.assert_array_equal(together.exit_layers[place], alone[index].exit_layers[0])
+        np.testing.assert_array_equal(together.token_ids[place], alone[index].token_ids[0])
+
+
+def test_a_rule_does_not_depend_on_the_rules_beside_it(model: EarlyExitT5) -> None:
+    sources, rules = random_sources(4, 4), every_rule(model.depth)
+    together = decode(model, sources, rules, LENGTH)
+    for index, rule in enumerate(rules):
+        alone = decode(model, sources, [rule], LENGTH)
+        np.testing.assert_array_equal(together.exit_layers[:, index], alone.exit_layers[:, 0])
+        np.testing.assert_array_equal(together.token_ids[:, index], alone.token_ids[:, 0])
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize(("encoder", "depth"), [(2, 4), (4, 2)])
+def test_the_full_model_is_generate_of_transformers(gated: bool, encoder: int, depth: int) -> None:
+    model = random_t5(7, encoder=encoder, depth=depth, gated=gated)
+    sources = random_sources(5, 6)
+    generations = decode(model, sources, [Rule.full()], 16)
+    for example, source in enumerate(sources):
+        expected = transformers_generate(model, source, 16)
+        assert generations.token_ids[example, 0, : len(expected)].tolist() == expected
+        assert generations.n_tokens[example, 0] == len(expected)
+
+
+def test_exiting_at_the_last_layer_and_never_passing_are_the_full_model(model: EarlyExitT5) -> None:
+    sources = random_sources(6, 4)
+    never = [Rule.adaptive(measure, 1.0, Decay("none")) for measure in MEASURES if not isinstance(measure, State)]
+    generations = decode(model, sources, [Rule.full(), Rule.static(model.depth), *never], LENGTH)
+    assert (generations.exit_layers[generations.exit_layers > 0] == model.depth).all()
+    for index in range(1, 2 + len(never)):
+        np.testing.assert_array_equal(generations.token_ids[:, index], generations.token_ids[:, 0])
