@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from jinja2.utils import htmlsafe_json_dumps
 from matplotlib.colors import to_hex, to_rgb
 
 from analysis import rules
@@ -26,17 +27,16 @@ Key = tuple[str, str, float]
 def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The explorer's data for one group.
 
-    Keys: group, layers (L), colours (L pairs of background and text), rules (label and speedup), pieces (the distinct
-    token texts, or null where the records carry none), examples, n (examples in the records). An example has id,
-    source, references, texts (distinct generations, as lists of places in `pieces`, or plain text) and rules: per rule
-    null or [place in texts, exit layers, confidences, textual loss, score]. Examples that would take the JSON beyond
-    `most_bytes` are left out, so there may be fewer than n.
+    Keys: group, layers (L), colours (L pairs of background and text), rules (label and speedup), start (the rule to
+    show first), pieces (the distinct token texts, or null where the records carry none), examples, n (examples in the
+    records). An example has id, source, references, texts (distinct generations, as lists of places in `pieces`, or
+    plain text) and rules: per rule null or [place in texts, exit layers, confidences, textual loss, score]. Examples
+    that would take the JSON beyond `most_bytes` are left out, so there may be fewer than n.
     """
     chosen = rules.shown(part.certificates, part.frontier, MAX_RULES)
     layers = int(part.runs["layers"].max())
-    held = set(chosen)
-    generations = part.generations[[_rule(key) in held for key in _keys(part.generations)]]
-    tokens = _tokens(part.tokens[[_rule(key) in held for key in _keys(part.tokens)]])
+    generations = _of(part.generations, chosen)
+    tokens = _tokens(_of(part.tokens, chosen))
     vocabulary: dict[str, int] | None = {}
     if not tokens or any(pieces is None for _, _, pieces in tokens.values()):
         vocabulary = None
@@ -45,7 +45,7 @@ def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str,
     everything = generations.groupby("example_id", sort=False)
     for example_id, rows in everything:
         example = _example(str(example_id), rows, chosen, tokens, vocabulary)
-        size += len(json.dumps(example, ensure_ascii=False, separators=(",", ":")).encode())
+        size += len(htmlsafe_json_dumps(example, ensure_ascii=False, separators=(",", ":")).encode())
         if size > most_bytes:
             break
         examples.append(example)
@@ -54,6 +54,7 @@ def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str,
         "layers": layers,
         "colours": colours(layers),
         "rules": [{"label": _label(rule), "speedup": _speedup(part.frontier, rule)} for rule in chosen],
+        "start": _start(part, chosen),
         "pieces": None if vocabulary is None else list(vocabulary),
         "examples": examples,
         "n": len(everything),
@@ -82,7 +83,7 @@ def _example(
     packed: list[Any] = []
     drawn: dict[tuple[str, float | None], list[Any]] = {}
     for row in rows.itertuples():
-        key = (example_id, str(row.measure), _number(row.threshold))
+        key = (example_id, str(row.measure), float(str(row.threshold)))
         layers, confidences, pieces = tokens.get(key, ("", "", None))
         text: Any = str(row.prediction)
         if vocabulary is not None:
@@ -117,22 +118,28 @@ def _tokens(frame: pd.DataFrame) -> dict[Key, tuple[str, str, list[str] | None]]
     }
 
 
+def _of(frame: pd.DataFrame, chosen: list[tuple[str, float | None]]) -> pd.DataFrame:
+    """The rows of the chosen rules, with -1 for the threshold of a rule that has none."""
+    rows = [(measure, -1.0 if threshold is None else threshold) for measure, threshold in chosen]
+    wanted = pd.DataFrame(rows, columns=["measure", "threshold"])
+    return frame.fillna({"threshold": -1.0}).merge(wanted, on=["measure", "threshold"])
+
+
 def _keys(frame: pd.DataFrame) -> list[Key]:
-    thresholds = frame["threshold"].fillna(-1.0).astype(float)
-    return list(zip(frame["example_id"], frame["measure"], thresholds, strict=True))
+    return list(zip(frame["example_id"], frame["measure"], frame["threshold"], strict=True))
 
 
 def _short(value: object) -> float:
     return round(float(str(value)), 3)
 
 
-def _number(threshold: object) -> float:
-    value = float(str(threshold))
-    return -1.0 if np.isnan(value) else value
-
-
 def _rule(key: Key) -> tuple[str, float | None]:
     return key[1], None if key[2] < 0 else key[2]
+
+
+def _start(part: Records, chosen: list[tuple[str, float | None]]) -> int:
+    standing = rules.representative(part.certificates, part.frontier).items()
+    return next((chosen.index(rule) for rule in standing if rule in chosen), 0)
 
 
 def _label(rule: tuple[str, float | None]) -> str:

@@ -100,8 +100,7 @@ function draw() {
 function enter() {
   const group = groups[picked.group];
   picked.example = 0;
-  const early = group.rules.findIndex((rule) => rule.label !== "full model");
-  picked.rule = Math.max(0, early);
+  picked.rule = group.start;
   options(at("rule"), group.rules.map((rule) => rule.label), picked.rule);
   const label = (example) => `${example.id}: ${example.references[0] ?? example.source}`.slice(0, 90);
   options(at("example"), group.examples.map(label), 0);

@@ -66,7 +66,8 @@ def _certified(part: Records) -> tuple[list[Promise], pd.DataFrame | None]:
     except InputError:
         return [], None
     layers = int(part.runs["layers"].max())
-    return promises(table, layers), tables.certified_shown(table).drop(columns="experiment")
+    shown = tables.certified_shown(table).drop(columns="experiment")
+    return promises(table, layers), shown.loc[:, (shown != "").any()]
 
 
 def _frontier(part: Records) -> Markup | None:

@@ -11,12 +11,16 @@ from calm_bench.calibration.promise import promise
 
 @dataclass(frozen=True)
 class Promise:
-    """One certificate for a reader. `state` is "held", "broke" (more often than allowed) or "untested"."""
+    """One certificate for a reader; `state` is "held", "broke" (more often than allowed) or "untested".
+
+    short and sentence say the promise, outcome what became of it, tally how many trials kept it ("49 of 50").
+    """
 
     state: str
     short: str
     sentence: str
     outcome: str
+    tally: str
 
 
 def promises(certified: pd.DataFrame, layers: int) -> list[Promise]:
@@ -26,13 +30,19 @@ def promises(certified: pd.DataFrame, layers: int) -> list[Promise]:
 
 def _promise(row: dict[Any, Any], layers: int) -> Promise:
     threshold = None if pd.isna(row["threshold"]) else float(row["threshold"])
-    rule = "the full model" if threshold is None else f"threshold {threshold:g}, {row['layers']:.2f} of {layers} layers"
+    rule = (
+        f"{row['measure']} never exits (full model)"
+        if threshold is None
+        else f"{row['measure']} {threshold:g}, {row['layers']:.2f} of {layers} layers"
+    )
     state, outcome = _outcome(row)
+    trials = int(row["trials"])
     return Promise(
         state=state,
-        short=f"{row['objective']} loss at most {row['delta']:g}, {row['measure']}: {rule}",
+        short=f"{row['objective']} loss at most {row['delta']:g}: {rule}",
         sentence=_sentence(row, threshold),
         outcome=outcome,
+        tally=f"{trials - int(row['broken'])} of {trials}" if trials else "",
     )
 
 

@@ -33,6 +33,7 @@ WORDS = [
     "pain",
 ]
 TEXTS = {"softmax": 0.9, "state": 1.8, "classifier": 1.2}  # how fast a measure's texts part from the full model's
+TOKEN_COLUMNS = ["example_id", "measure", "threshold", "position", "token_id", "piece", "exit_layer", "confidence"]
 WriteRun = Callable[..., Path]
 
 
@@ -108,20 +109,12 @@ def build(
             layers = drawn["layers"][i]
             last = (layers == LAYERS) | (measure in ("full", "oracle", "static"))
             confidence = np.where(last, np.nan, np.clip(threshold + rng.random(len(layers)) * (1 - threshold), 0, 1))
-            tokens.append(
-                pd.DataFrame(
-                    {
-                        "example_id": f"e{i:04d}",
-                        "measure": measure,
-                        "threshold": threshold,
-                        "position": np.arange(len(layers), dtype="int32"),
-                        "token_id": rng.integers(2, 4096, len(layers)),
-                        "exit_layer": layers.astype("int16"),
-                        "confidence": confidence.astype("float32"),
-                        "piece": ["▁" + word for word in text] + ["</s>"],
-                    }
+            tokens += [
+                (f"e{i:04d}", measure, threshold, place, int(rng.integers(2, 4096)), piece, int(layer), sure)
+                for place, (piece, layer, sure) in enumerate(
+                    zip([*("▁" + word for word in text), "</s>"], layers, confidence, strict=True)
                 )
-            )
+            ]
         quality = 100 * score.mean()
         seconds = 0.004 + 0.004 * lengths.mean() * (0.15 + 0.85 * pooled / LAYERS)
         is_timed = timed and (measure in ("full", "static") or threshold in (0.5, 0.3))
@@ -148,7 +141,7 @@ def build(
         )
     frames = {
         "generations": pd.DataFrame(generations),
-        "tokens": pd.concat(tokens, ignore_index=True),
+        "tokens": pd.DataFrame(tokens, columns=TOKEN_COLUMNS),
         "frontier": pd.DataFrame(frontier),
     }
     frames["certificates"] = _certificates(frames["frontier"], measures, n, rng)

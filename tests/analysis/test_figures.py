@@ -1,0 +1,161 @@
+"""Figures: what is drawn (artists, labels, limits), never pixels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+import analysis
+from analysis import Records, rules, style
+from analysis.figures.seconds import savings
+from calm_bench.errors import InputError
+
+
+def lines(ax: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {str(line.get_label()): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in ax.lines}
+
+
+def legend(fig: Figure) -> list[str]:
+    return [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+@pytest.fixture(scope="module")
+def part(records: Records) -> Records:
+    return records.of(records.groups[0])
+
+
+@pytest.mark.parametrize("x", ["mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds"])
+def test_frontier_draws_every_point_and_nothing_else(part: Records, x: str) -> None:
+    fig = analysis.frontier(part.frontier, x, quality="BLEU")
+    (ax,) = fig.axes
+    drawn = lines(ax)
+    for measure in ("softmax", "state", "classifier", "static"):
+        rows = part.frontier[(part.frontier["measure"] == measure) & part.frontier[x].notna()].sort_values(x)
+        np.testing.assert_allclose(drawn[measure][0], rows[x])
+        np.testing.assert_allclose(np.sort(drawn[measure][1]), np.sort(rows["score"]))
+    assert ax.get_ylabel() == "BLEU (0 to 100)"
+    assert ax.get_xlabel() == style.AXIS[x]
+    assert "n = 24" in ax.get_title(loc="left")
+    expected = ["softmax", "state", "classifier", "static", "oracle", "full"]
+    assert set(legend(fig)) == set(expected) - ({"oracle"} if x == "seconds" else set())
+
+
+def test_a_measure_looks_the_same_in_every_figure(part: Records) -> None:
+    tokens = rules.select(part.tokens, {"softmax": 0.5, "state": 0.5, "classifier": 0.5})
+    figures = [
+        analysis.frontier(part.frontier),
+        analysis.consistency(part.certificates, "textual"),
+        analysis.broken_promises(part.certificates),
+        analysis.exit_by_position(tokens, 8, least=5),
+    ]
+    for fig in figures:
+        for line in fig.axes[0].lines:
+            measure = str(line.get_label()).split(",")[0]
+            if measure in style.ADAPTIVE:
+                assert to_hex(line.get_color()).upper() == style.COLOURS[measure].upper()
+                assert line.get_marker() == style.MARKERS[measure]
+    assert len(set(style.COLOURS.values())) == len(style.COLOURS) == len(set(style.MARKERS.values()))
+
+
+def test_frontier_of_a_measure_from_outside(part: Records) -> None:
+    renamed = part.frontier.replace({"measure": {"state": "entropy"}})
+    assert "entropy" in legend(analysis.frontier(renamed))
+
+
+def test_frontier_refuses_what_is_not_there(part: Records) -> None:
+    with pytest.raises(InputError, match="no rule of an adaptive measure has seconds"):
+        analysis.frontier(part.frontier.assign(seconds=np.nan), "seconds")
+    with pytest.raises(InputError, match="x='layers'"):
+        analysis.frontier(part.frontier, "layers")
+
+
+def test_consistency_shows_trial_means_and_the_diagonal(part: Records) -> None:
+    fig = analysis.consistency(part.certificates, "risk")
+    top, bottom = fig.axes
+    held_out = part.certificates.query("objective == 'risk' and measure == 'state' and trial.notna()")
+    means = held_out.groupby("delta")[["test_loss", "mean_exit_layer"]].mean()
+    np.testing.assert_allclose(lines(top)["state"][1], means["test_loss"])
+    np.testing.assert_allclose(lines(bottom)["state"][1], means["mean_exit_layer"])
+    np.testing.assert_allclose(*lines(top)["allowed"])
+    assert "50 trials" in top.get_title(loc="left")
+    with pytest.raises(InputError, match="objective=harm"):
+        analysis.consistency(part.certificates, "harm")
+
+
+def test_histogram_bars_are_shares_of_tokens(part: Records) -> None:
+    tokens = rules.select(part.tokens, {"softmax": 0.5, "state": 0.5})
+    (ax,) = analysis.exit_histogram(tokens, 8).axes
+    assert len(ax.containers) == 2
+    for bars in ax.containers:
+        assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
+    softmax = tokens[tokens["measure"] == "softmax"]
+    assert ax.containers[0][2].get_height() == pytest.approx((softmax["exit_layer"] == 3).mean())
+
+
+def test_positions_that_few_texts_reach_are_left_out(part: Records) -> None:
+    tokens = rules.select(part.tokens, {"softmax": 0.5})
+    (ax,) = analysis.exit_by_position(tokens, 8, least=10).axes
+    steps, means = lines(ax)["softmax, λ=0.5"]
+    reached = tokens.groupby("position").size()
+    assert steps.max() == reached[reached >= 10].index.max() + 1
+    assert means[0] == pytest.approx(tokens.query("position == 0")["exit_layer"].mean())
+    with pytest.raises(InputError, match="no position is reached by 100 texts"):
+        analysis.exit_by_position(tokens, 8, least=100)
+
+
+def test_decay_is_equation_5() -> None:
+    (ax,) = analysis.threshold_decay(0.8, taus=(0, 4)).axes
+    assert lines(ax)["τ = 0"][1] == pytest.approx(np.full(101, 0.82))
+    np.testing.assert_allclose(lines(ax)["τ = 4"][1][[0, -1]], [0.82, 0.72 + 0.1 * np.exp(-4)])
+
+
+def test_broken_promises_counts_trials_over_delta() -> None:
+    losses = [0.05, 0.2, 0.08, 0.09]
+    trial = pd.DataFrame(
+        {"objective": "textual", "delta": 0.1, "measure": "state", "trial": range(4), "test_loss": losses}
+    )
+    fig = analysis.broken_promises(pd.concat([trial.assign(epsilon=0.05), trial.assign(epsilon=0.2)]))
+    np.testing.assert_allclose(lines(fig.axes[0])["state"], ([0.05, 0.2], [0.25, 0.25]))
+
+
+def test_seconds_saved_is_relative_to_the_full_model() -> None:
+    def arm(measure: str, seconds: float, layers: float) -> pd.DataFrame:
+        rows = {"example_id": ["a", "b"], "repeat": 0, "n_tokens": 10, "mean_exit_layer": layers}
+        times = {"seconds": seconds + 1, "encoder_seconds": 1.0}
+        return pd.DataFrame({"run_id": "r", "arm": measure, "measure": measure, "threshold": np.nan, **rows, **times})
+
+    timings = pd.concat([arm("full", 4, 8), arm("state", 3, 2)], ignore_index=True)
+    saved = savings(timings).iloc[0]
+    assert (saved["layers_saved"], saved["seconds_saved"]) == pytest.approx((0.75, 0.25))
+    assert saved["seconds_low"] <= saved["seconds_saved"] <= saved["seconds_high"]
+    (ax,) = analysis.seconds_saved(timings).axes
+    np.testing.assert_allclose(*lines(ax)["ideal"])
+    with pytest.raises(InputError, match="full model"):
+        analysis.seconds_saved(timings[timings["measure"] != "full"])
+
+
+def test_recertify_keeps_its_own_promises(part: Records) -> None:
+    again = analysis.recertify(part.generations, "textual", deltas=(0.1, 0.3), epsilons=(0.05, 0.5), n_trials=10)
+    assert len(again) == 2 * 2 * 3 * 10
+    assert again["test_loss"].between(0, 1).all()
+    full = again["threshold"].isna()
+    assert (again.loc[full, "test_loss"] == 0).all()
+    assert (again.loc[full, "mean_exit_layer"] == 8).all()
+    layers = again.groupby("delta")["mean_exit_layer"].mean()
+    assert layers[0.3] <= layers[0.1]
+    with pytest.raises(InputError, match="full model"):
+        analysis.recertify(part.generations.query("measure != 'full'"), "textual")
+
+
+def test_representative_rules_are_certified_where_they_can_be(part: Records) -> None:
+    chosen = rules.representative(part.certificates, part.frontier)
+    whole = part.certificates.query("objective == 'textual' and delta == 0.25 and trial.isna()")
+    if whole["threshold"].notna().all():
+        assert chosen == whole.set_index("measure")["threshold"].to_dict()
+    nothing = rules.representative(part.certificates.iloc[:0], part.frontier)
+    assert list(nothing) == ["softmax", "state", "classifier"]
+    picked = rules.shown(part.certificates, part.frontier, 12)
+    assert len(picked) == 12
+    assert ("full", None) in picked

@@ -1,0 +1,121 @@
+"""Loading: which runs count, what is said of the others, and what every row carries."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import Records, load
+from calm_bench.errors import InputError
+
+FRAMES = ("generations", "tokens", "frontier", "certificates", "timings")
+
+
+def test_every_frame_says_which_run_a_row_belongs_to(records: Records) -> None:
+    for name in FRAMES:
+        frame = getattr(records, name)
+        assert len(frame), name
+        assert list(frame.columns[:5]) == ["run_id", "name", "task", "model", "group"]
+        assert set(frame["run_id"]) == set(records.runs["run_id"])
+    run = records.runs.iloc[0]
+    assert (run["layers"], run["quality"], run["group"]) == (8, "BLEU", "demo-tatoeba_enfr")
+
+
+def test_a_run_without_timings_has_an_empty_frame(write_run) -> None:
+    records = load(write_run(timed=False))
+    assert records.timings.empty
+    assert {"seconds", "arm", "run_id"} <= set(records.timings.columns)
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_unfinished_runs_are_left_out_and_said(write_run, capsys: pytest.CaptureFixture[str], status: str) -> None:
+    done = write_run(run_id="done")
+    write_run(run_id="torn-off", status=status)
+    assert set(load(done.parent).runs["run_id"]) == {"done"}
+    assert f"left out torn-off: its status is {status}" in capsys.readouterr().err
+
+
+def test_a_folder_of_tables_without_a_record_is_said(write_run) -> None:
+    done = write_run(run_id="done")
+    (write_run(run_id="headless") / "run.json").unlink()
+    assert load(done.parent, quiet=True).notes == ("left out headless: it has no run.json",)
+
+
+def test_only_unfinished_runs_is_an_error_that_says_so(write_run) -> None:
+    run = write_run(status="interrupted")
+    with pytest.raises(InputError, match="no finished run .* its status is interrupted"):
+        load(run)
+
+
+def test_two_schema_versions_are_refused(write_run) -> None:
+    write_run(run_id="old", schema_version=0)
+    with pytest.raises(InputError, match=r"schema_version differs between runs \(.*old has 0.*\)"):
+        load(write_run(run_id="new", seed=1).parent)
+
+
+def test_a_missing_table_and_a_missing_folder_are_one_line(write_run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"frontier\.parquet"):
+        load(write_run(drop=("frontier",)))
+    with pytest.raises(InputError, match="nowhere"):
+        load(tmp_path / "nowhere")
+
+
+def test_of_two_runs_of_one_config_the_later_counts(write_run) -> None:
+    write_run(run_id="b-first", created="2026-01-01T00:00:00")
+    later = write_run(run_id="a-later", created="2026-01-02T00:00:00")
+    records = load(later.parent, quiet=True)
+    assert set(records.generations["run_id"]) == {"a-later"}
+    assert records.notes == ("left out b-first: a-later is a later run of the same config",)
+
+
+def test_the_same_folder_given_twice_counts_once(write_run) -> None:
+    run = write_run()
+    assert len(load([run, run.parent]).runs) == 1
+
+
+def test_seeds_and_models_under_one_name_are_separated(write_run) -> None:
+    write_run(run_id="a", seed=0)
+    write_run(run_id="b", seed=1)
+    last = write_run(run_id="c", seed=0, model="other")
+    records = load(last.parent, quiet=True)
+    groups = dict(zip(records.runs["run_id"], records.runs["group"], strict=True))
+    assert len(set(groups.values())) == 3
+    assert "seed1" in groups["b"]
+    assert "other" in groups["c"]
+    assert "different configs are drawn separately" in records.notes[0]
+
+
+def test_measures_run_one_by_one_share_a_group_and_its_baselines_once(write_run) -> None:
+    write_run(run_id="a", measures=("softmax",))
+    last = write_run(run_id="b", measures=("state",))
+    records = load(last.parent, quiet=True)
+    assert records.notes == ()
+    part = records.of(records.groups[0])
+    assert len(records.groups) == 1
+    assert set(part.frontier["measure"]) == {"softmax", "state", "static", "oracle", "full"}
+    assert (part.frontier["measure"] == "full").sum() == 1
+    assert not part.frontier.duplicated(["measure", "threshold"]).any()
+    assert not part.tokens.duplicated(["example_id", "measure", "threshold", "position"]).any()
+
+
+def test_a_torn_record_names_its_file(write_run) -> None:
+    run = write_run()
+    (run / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run\.json"):
+        load(run)
+
+
+def test_analysis_needs_no_torch() -> None:
+    code = "import analysis, analysis.__main__, sys; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_run_gives_back_what_was_written(write_run) -> None:
+    run = write_run()
+    records = load(run)
+    written = pd.read_parquet(run / "frontier.parquet")
+    pd.testing.assert_frame_equal(records.frontier[written.columns], written, check_dtype=False)
+    assert records.runs["promises"].iloc[0] == json.loads((run / "run.json").read_text())["promises"]
