@@ -37,13 +37,16 @@ def shown(certificates: pd.DataFrame, frontier: pd.DataFrame, most: int) -> list
     """At most `most` rules for the reader to pick from, as (measure, threshold): the full model first, then certified
     thresholds, the oracle, and each measure's grid and the static layers, coarse steps before fine ones.
 
-    Returned in the order of a legend, thresholds descending.
+    Returned with the full model first, then in the order of a legend, thresholds descending.
     """
     picked: dict[tuple[str, float | None], None] = {}
     for rule in _by_interest(certificates, frontier):
         if len(picked) < most:
             picked.setdefault(rule)
-    places = {measure: place for place, measure in enumerate(["full", *ordered(set(COLOURS) | {m for m, _ in picked})])}
+    places = {
+        measure: place
+        for place, measure in enumerate(["full", *ordered((set(COLOURS) | {m for m, _ in picked}) - {"full"})])
+    }
     return sorted(picked, key=lambda rule: (places[rule[0]], -(rule[1] or 0)))
 
 

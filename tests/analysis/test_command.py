@@ -1,0 +1,73 @@
+"""`python -m analysis` as a user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+
+
+def test_it_writes_everything_and_says_where(write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run()
+    out = tmp_path / "figures"
+    assert main([str(run.parent), "--out", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"report: {out / 'index.html'}"
+    index = json.loads((out / "index.json").read_text(encoding="utf-8"))
+    files = {file for entry in index["made"] for file in entry["files"]}
+    on_disk = {file.name for file in out.iterdir()}
+    assert files | {"index.html", "index.md", "index.json"} == on_disk
+    assert all((out / file).stat().st_size > 100 for file in files)
+    stems = {entry["name"] for entry in index["made"]}
+    assert {"frontier-demo-tatoeba_enfr", "efficiency", "certified", "threshold-decay"} <= stems
+    entry = next(entry for entry in index["made"] if entry["name"] == "frontier-demo-tatoeba_enfr")
+    assert entry["runs"] == [run.name]
+    assert all(file in (out / "index.md").read_text(encoding="utf-8") for file in files)
+
+
+def test_what_is_missing_is_said_and_not_drawn(write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(timed=False, drop=("certificates",))
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "no rule of an adaptive measure has seconds" in said
+    assert "no trials with objective=risk" in said
+    assert "no timing of the full model" in said
+    made = {file.name for file in (tmp_path / "out").iterdir()}
+    assert not [name for name in made if name.startswith(("frontier-seconds", "efficiency", "seconds-saved"))]
+    assert "frontier-demo-tatoeba_enfr.png" in made
+
+
+@pytest.mark.slow
+def test_equal_records_give_equal_drawings(write_run, tmp_path: Path) -> None:
+    run = write_run(n=8)
+    for out in ("a", "b"):
+        assert main([str(run), "--out", str(tmp_path / out)]) == 0
+    for first in (tmp_path / "a").iterdir():
+        assert first.read_bytes() == (tmp_path / "b" / first.name).read_bytes(), first.name
+
+
+def test_failures_are_one_clear_line(write_run, tmp_path: Path) -> None:
+    def failure(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "analysis", *arguments], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1
+        return done.stderr
+
+    assert "nowhere" in failure(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    assert "no finished run" in failure(str(tmp_path / "empty"))
+    (tmp_path / "file").write_text("")
+    assert "--out" in failure(str(write_run(n=4)), "--out", str(tmp_path / "file"))
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert "python -m analysis runs/" in said
+    assert "index.html" in said
