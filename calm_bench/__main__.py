@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from calm_bench import config as configuration
 from calm_bench.errors import InputError
+from calm_bench.refusal import one_line
 
 if TYPE_CHECKING:
     from calm_bench.config import Config
@@ -30,7 +31,10 @@ class Terminated(KeyboardInterrupt):
 
 
 def main() -> None:
-    """Compose a configuration from the command line and run it. Exit status: 0, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+    """Compose a configuration from the command line and run it.
+
+    Exit status: 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     configuration.register()
     command = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="config")(_job)
@@ -46,7 +50,7 @@ def main() -> None:
         _fail("interrupted; the same command goes on from where it was", 130)
     except SystemExit as status:
         if status.code and refusal.getvalue():
-            _fail(configuration.one_line(refusal.getvalue()), 2)
+            _fail(one_line(refusal.getvalue(), configuration.Config, configuration.config_dir()), 2)
         raise
 
 
@@ -59,6 +63,8 @@ def _job(composed: DictConfig) -> None:
             record = _run(config)
         except InputError as error:
             _fail(str(error), 2)
+        except FloatingPointError as error:  # NaN in states or confidences
+            _fail(str(error), 1)
         print(f"run: {record.path}")
 
 

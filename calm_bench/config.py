@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from calm_bench.errors import InputError
+from calm_bench.refusal import refuse_unknown
 
 PACKAGE = Path(__file__).parent
 
 
-class DecayForm(str, Enum):
+class DecayForm(StrEnum):
     additive = "additive"
     multiplicative = "multiplicative"
     none = "none"
@@ -213,9 +214,19 @@ class Config:
         for value in self.timing.thresholds:
             _one_of("timing.thresholds", value, self.threshold.grid)
         if self.model.path is None and self.model.hub is None and self.training.steps == 0:
-            raise InputError("training.steps=0: a model from scratch must be trained; choose training=paper or model.path=DIR")
-        if self.model.path is None and self.model.scratch is None and "classifier" in self.measure and not self.training.classifier_steps:
-            raise InputError("measure: 'classifier' needs an exit classifier; train one (training.classifier_steps) or give model.path=DIR with one")
+            raise InputError(
+                "training.steps=0: a model from scratch must be trained; choose training=paper or model.path=DIR"
+            )
+        if (
+            self.model.path is None
+            and self.model.scratch is None
+            and "classifier" in self.measure
+            and not self.training.classifier_steps
+        ):
+            raise InputError(
+                "measure: 'classifier' needs an exit classifier; train one (training.classifier_steps) or give "
+                "model.path=DIR with one"
+            )
 
 
 def register() -> None:
@@ -232,6 +243,7 @@ def config_dir() -> Path:
 
 def resolve(composed: DictConfig) -> Config:
     """The composed configuration as checked dataclasses. Raises InputError."""
+    refuse_unknown(composed, Config)
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     return config
@@ -246,7 +258,7 @@ def plain(config: Config) -> dict[str, Any]:
 
 def build(node: Any) -> Any:
     """The object that a `_target_` and its arguments describe: a task, a measure."""
-    values = OmegaConf.to_container(OmegaConf.structured(node)) if not isinstance(node, Mapping) else node
+    values: Any = node if isinstance(node, Mapping) else OmegaConf.to_container(OmegaConf.structured(node))
     try:
         return instantiate(values, _convert_="all")
     except Exception as error:
@@ -254,14 +266,6 @@ def build(node: Any) -> Any:
         if isinstance(cause, InputError):
             raise cause from None
         raise InputError(f"{values.get('_target_')}: {str(cause).splitlines()[0]}") from error
-
-
-def one_line(message: str) -> str:
-    """Hydra's report of a configuration it refuses, as one line."""
-    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
-    noise = ("Set the environment variable", "full_key", "object_type", "reference_type", "Traceback", "See https")
-    kept = [line for line in lines if not line.startswith(noise)]
-    return " ".join(kept) if kept else (lines[-1] if lines else "the configuration could not be composed")
 
 
 def _at_least(option: str, value: float, least: float) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,7 +17,7 @@ from calm_bench.config import Config
 from calm_bench.cost import speed
 from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMA_VERSION
-from calm_bench.records.stages import StageCache
+from calm_bench.records.stages import StageCache, locked
 from calm_bench.records.store import Run
 from calm_bench.stages.certify import certificates, frontier
 from calm_bench.stages.generate import generate, make_rules
@@ -32,24 +34,22 @@ def run(config: Config) -> Run:
     goes on from the last chunk that it decoded. Raises InputError for what cannot run.
     """
     device = choose_device(config.device)
-    record = Run.begin(
-        config.runs_dir,
-        run_id(config),
-        configuration.plain(config),
-        name=config.name,
-        seed=config.seed,
-        force=config.force,
-    )
-    if record.status == "finished":
-        return record
-    try:
-        _run(config, record, device)
-    except KeyboardInterrupt:
-        record.mark("interrupted")
-        raise
-    except BaseException:
-        record.mark("failed")
-        raise
+    folder = Path(config.runs_dir) / run_id(config)
+    with locked(folder):
+        if (earlier := finished(config)) is not None:
+            return earlier  # another process was quicker
+        record = Run.begin(folder, configuration.plain(config), name=config.name, seed=config.seed)
+        try:
+            _run(config, record, device)
+        except InputError:
+            record.discard()
+            raise
+        except KeyboardInterrupt:
+            record.mark("interrupted")
+            raise
+        except BaseException:
+            record.mark("failed")
+            raise
     return record
 
 
@@ -115,5 +115,5 @@ def _training_task(config: Config, task: Task) -> Task:
     return task if config.training.path is None else dataclasses.replace(task, path=config.training.path)
 
 
-def _speed(timings: pd.DataFrame) -> list[dict[str, object]]:
+def _speed(timings: pd.DataFrame) -> list[dict[Hashable, Any]]:
     return [] if timings.empty else speed.compare(timings).to_dict("records")

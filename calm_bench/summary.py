@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from calm_bench.records.store import Run
 
+LEGEND = (
+    "layers and score: over all examples, which also calibrated; seconds: one text at batch 1, encoder included;",
+    "broken: random splits whose held-out mean loss exceeded δ, out of all (the promise allows a share of ε).",
+)
+
 
 def lines(run: Run) -> list[str]:
     """The certified rules as a table, the speed comparison if there is one, and the promises in words."""
-    summary = run.info["summary"]
+    about = run.info["summary"]
     frontier, certificates = run.read("frontier"), run.read("certificates")
-    header = (
-        f"{run.info['name']}: {summary['n']} examples, {summary['layers']} decoder layers, score is {summary['quality']}"
-    )
+    title = f"{run.info['name']}: {about['n']} examples, {about['layers']} decoder layers; score: {about['quality']}"
+    issued = certificates[certificates["trial"].isna()]
+    promises = [
+        text for text, threshold in zip(run.info["promises"], issued["threshold"], strict=True) if pd.notna(threshold)
+    ]
+    kept_by_full = len(issued) - len(promises)
     return [
-        header,
+        title,
         "",
         *_table(_certified(certificates, frontier)),
         "",
-        "seconds: one text at batch 1, encoder included; broken: share of random splits whose held-out mean loss exceeds δ",
-        *_speed(summary["speed"]),
+        *LEGEND,
         "",
-        *(f"promise: {promise}" for promise in run.info["promises"]),
+        *_speed(about["speed"]),
+        *(f"promise: {text}" for text in promises),
+        *([f"no threshold was certified for {kept_by_full} of {len(issued)} promises"] if kept_by_full else []),
     ]
 
 
@@ -30,8 +41,7 @@ def _certified(certificates: pd.DataFrame, frontier: pd.DataFrame) -> list[list[
     rows = [["measure", "objective", "δ", "threshold", "layers", "score", "seconds", "speedup", "broken"]]
     full = frontier[frontier["measure"] == "full"].iloc[0]
     rows.append(["full model", "", "", "", *_rule(full), ""])
-    issued = certificates[certificates["trial"].isna()]
-    for _, row in issued.iterrows():
+    for _, row in certificates[certificates["trial"].isna()].iterrows():
         same = frontier["measure"].eq(row["measure"]) & frontier["threshold"].eq(row["threshold"])
         rule = full if pd.isna(row["threshold"]) else frontier[same].iloc[0]
         threshold = "full model" if pd.isna(row["threshold"]) else f"{row['threshold']:g}"
@@ -52,13 +62,13 @@ def _broken(certificates: pd.DataFrame, row: pd.Series) -> str:
     return f"{(trials['test_loss'] > row['delta']).sum()}/{len(trials)}" if len(trials) else ""
 
 
-def _speed(comparisons: list[dict[str, float]]) -> list[str]:
+def _speed(comparisons: list[dict[str, Any]]) -> list[str]:
     if not comparisons:
         return []
     rows = [["seconds of", "ratio", "95% interval", "n", "layers"]]
     rows += [
         [
-            str(row["comparison"]),
+            row["comparison"],
             f"{row['ratio']:.2f}",
             f"{row['low']:.2f} to {row['high']:.2f}",
             f"{row['n']}",
@@ -66,7 +76,7 @@ def _speed(comparisons: list[dict[str, float]]) -> list[str]:
         ]
         for row in comparisons
     ]
-    return ["", *_table(rows)]
+    return [*_table(rows), ""]
 
 
 def _table(rows: list[list[str]]) -> list[str]:

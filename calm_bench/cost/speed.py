@@ -28,7 +28,14 @@ def compare(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         known = ~(np.isnan(over) | np.isnan(under))
         value, low, high = ratio(over[known], under[known], seed=seed)
         rows.append(
-            {"comparison": name, "ratio": value, "low": low, "high": high, "n": int(known.sum()), "mean_exit_layer": layer}
+            {
+                "comparison": name,
+                "ratio": value,
+                "low": low,
+                "high": high,
+                "n": int(known.sum()),
+                "mean_exit_layer": layer,
+            }
         )
 
     arms = set(seconds.index)
@@ -49,7 +56,12 @@ def compare(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         other = arm.replace("grid:", "one_by_one:")
         if arm.startswith("grid:") and other in arms:
             over, under = seconds.loc[other].to_numpy(), seconds.loc[arm].to_numpy()
-            add(f"one by one / grid, {arm.removeprefix('grid:')}", over, under, float(table["mean_exit_layer"].loc[arm].mean()))
+            add(
+                f"one by one / grid, {arm.removeprefix('grid:')}",
+                over,
+                under,
+                float(table["mean_exit_layer"].loc[arm].mean()),
+            )
     return pd.DataFrame(rows)
 
 

@@ -42,7 +42,7 @@ class KeyValueCache:
             self._buffer = torch.cat([self._buffer, torch.empty_like(self._buffer)], dim=4)
 
     def append(self, layer: int, index: Index, step: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write (n, 2, H, d_kv) of one layer (1..L) at a step, and read keys and values so far, (n, H, step + 1, d_kv)."""
+        """Write (n, 2, H, d_kv) of a layer (1..L) at a step; keys and values so far, (n, H, step + 1, d_kv) each."""
         plane = self._buffer[:, layer - 1]
         plane[index, :, :, step] = keys_values
         keys, values = plane[:, :, :, : step + 1][index].unbind(1)

@@ -58,7 +58,9 @@ def decode(
     by_length = sorted(range(len(sources)), key=lambda example: len(sources[example]))
     for start in range(0, len(by_length), batch_size):
         batch = by_length[start : start + batch_size]
-        part = generate(weights, encode_sources(weights, [sources[example] for example in batch]), rules, max_new_tokens)
+        part = generate(
+            weights, encode_sources(weights, [sources[example] for example in batch]), rules, max_new_tokens
+        )
         result.token_ids[batch] = part.token_ids
         result.exit_layers[batch] = part.exit_layers
         result.confidences[batch] = part.confidences
@@ -284,7 +286,7 @@ class _Visits:
         return tokens
 
     def earliest_agreeing_layers(self, rows: Ints) -> Ints:
-        """The first layer whose token is the last layer's, (n,): the local oracle. These rows ran through all layers."""
+        """The first layer whose token is the last layer's, (n,): the local oracle. The rows ran through all layers."""
         predictions = np.stack(
             [
                 self._head(states[_tensor(np.searchsorted(numbers, rows), states)]).argmax(-1).cpu().numpy()

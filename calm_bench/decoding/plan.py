@@ -43,7 +43,12 @@ class Plan:
         self.measures: list[Measure] = list(dict.fromkeys(rule.measure for rule in rules if rule.measure is not None))
         self.asks: list[list[NDArray[np.bool_]]] = [
             [
-                np.array([rule.measure == measure and rule.min_layer <= layer < last for rule, last in zip(rules, self.last, strict=True)])
+                np.array(
+                    [
+                        rule.measure == measure and rule.min_layer <= layer < last
+                        for rule, last in zip(rules, self.last, strict=True)
+                    ]
+                )
                 for layer in range(1, depth + 1)
             ]
             for measure in self.measures

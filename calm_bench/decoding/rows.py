@@ -30,7 +30,12 @@ class Rows:
 
     @classmethod
     def of(
-        cls, number: NDArray[np.int64], slot: NDArray[np.int64], example: NDArray[np.int64], examples: int, cache: KeyValueCache
+        cls,
+        number: NDArray[np.int64],
+        slot: NDArray[np.int64],
+        example: NDArray[np.int64],
+        examples: int,
+        cache: KeyValueCache,
     ) -> Rows:
         """Lay out rows whose slots and examples (n,) are given; `examples` is E."""
         slots = cache.index(slot)

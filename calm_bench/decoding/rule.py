@@ -40,7 +40,7 @@ class Decay:
 
 @dataclass(frozen=True)
 class Rule:
-    """Exit at the first layer from `min_layer` whose confidence reaches the decayed threshold; at `last_layer` at latest.
+    """Exit at the first layer from `min_layer` on whose confidence reaches the threshold, at latest at `last_layer`.
 
     Four kinds exist, each with its own constructor below. A rule without a measure never asks: it runs to its last
     layer. `last_layer` None means the model's depth, L.

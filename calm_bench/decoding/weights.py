@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ class FusedT5:
             for block in t5.decoder.block
         ]
         width = self.heads * self.d_kv
-        # The keys and values of all layers in one matrix: a token that leaves at layer i takes the rows above i at once.
+        # Keys and values of all layers in one matrix: a token that leaves at layer i takes the rows above i at once.
         self.skipped_keys_values = torch.cat([layer.qkv[width:] for layer in self.decoder_layers])
         encoder_norm = t5.encoder.final_layer_norm.weight
         self.cross_keys_values = encoder_norm * torch.cat(
@@ -134,7 +135,7 @@ class FusedT5:
 class _RelativeBias:
     """T5's relative position bias: exact buckets for near positions, logarithmic ones up to a maximum distance."""
 
-    def __init__(self, first_block: torch.nn.Module, buckets: int, max_distance: int, bidirectional: bool) -> None:
+    def __init__(self, first_block: Any, buckets: int, max_distance: int, bidirectional: bool) -> None:
         self.weight: Tensor = first_block.layer[0].SelfAttention.relative_attention_bias.weight.detach()
         self.buckets, self.max_distance, self.bidirectional = buckets, max_distance, bidirectional
 
@@ -149,16 +150,17 @@ class _RelativeBias:
         return self.weight[offset + torch.where(distance < exact, distance, logarithmic)]
 
 
-def _qkv(block: torch.nn.Module) -> Tensor:
+def _qkv(block: Any) -> Tensor:
     attention, gain = block.layer[0].SelfAttention, block.layer[0].layer_norm.weight
     return torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]) * gain
 
 
-def _out(attention: torch.nn.Module) -> Tensor:
-    return attention.o.weight.T.contiguous()
+def _out(attention: Any) -> Tensor:
+    transposed: Tensor = attention.o.weight.T.contiguous()
+    return transposed
 
 
-def _feed_forward(block: torch.nn.Module, gated: bool) -> FeedForward:
+def _feed_forward(block: Any, gated: bool) -> FeedForward:
     layer = block.layer[-1]
     dense, gain = layer.DenseReluDense, layer.layer_norm.weight
     wi = torch.cat([dense.wi_0.weight, dense.wi_1.weight]) if gated else dense.wi.weight

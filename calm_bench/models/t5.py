@@ -86,7 +86,9 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitT5:
     folder = Path(name_or_path)
     if folder.is_dir() and not any((folder / name).exists() for name in WEIGHT_FILES):
         found = sorted(path.name for path in folder.iterdir())[:6]
-        raise InputError(f"model.path={name_or_path}: no model.safetensors there (only safetensors are read); found {found}")
+        raise InputError(
+            f"model.path={name_or_path}: no model.safetensors there (only safetensors are read); found {found}"
+        )
     try:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from transformers import (
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     Trainer,
+    TrainerControl,
     TrainingArguments,
 )
 
@@ -61,7 +62,7 @@ def fine_tune(
     folder: Path,
     seed: int,
 ) -> None:
-    """Fine-tune in place with the layer-weighted loss (CALM, Eq. 6); keep the checkpoint with the best full-model score.
+    """Fine-tune in place with the layer-weighted loss (CALM, Eq. 6); the checkpoint of the best full-model score stays.
 
     Args:
         rows: training pairs as `tokenized` gives them.
@@ -103,7 +104,9 @@ def train_exit_classifier(
     """Give the model an exit classifier, trained with everything else frozen (CALM, section 3.5 and appendix D)."""
     module = _FrozenWithClassifier(model)
     arguments = TrainingArguments(
-        **_arguments(settings, folder, seed, model.device, settings.classifier_steps, settings.classifier_learning_rate),
+        **_arguments(
+            settings, folder, seed, model.device, settings.classifier_steps, settings.classifier_learning_rate
+        ),
         save_strategy="no",
     )
     trainer = Trainer(
@@ -174,6 +177,7 @@ class _MultiExitTrainer(Seq2SeqTrainer):
     """Seq2SeqTrainer with the layer-weighted loss, evaluated by the full model's score."""
 
     model_accepts_loss_kwargs: bool
+    control: TrainerControl
 
     def prepare(self, weights: LossWeights, model: EarlyExitT5, score: Score) -> None:
         self._weights = layer_weights(weights, model.depth).to(model.device)

@@ -45,22 +45,30 @@ class StageCache:
         the folder of a process that was killed.
         """
         folder = self.folder(stage, key)
-        make_folder(folder)
-        lock = FileLock(folder.with_suffix(".lock"))
-        try:
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.info("waiting for another process that works on %s", folder.name)
-                lock.acquire()
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        try:
+        with locked(folder):
+            make_folder(folder)
             with replacing(folder / "key.json") as file:
                 file.write(f"{json.dumps(key, indent=2, sort_keys=True)}\n".encode())
             yield folder
-        finally:
-            lock.release()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep `folder`, which may not exist yet, to this process; another one that wants it waits for the block to end."""
+    make_folder(folder.parent)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("waiting for another process that works on %s", folder.name)
+            lock.acquire()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Chunks:

@@ -78,31 +78,16 @@ class Run:
         return run
 
     @classmethod
-    def begin(
-        cls, runs_dir: str | Path, run_id: str, config: Mapping[str, Any], *, name: str, seed: int, force: bool = False
-    ) -> Self:
-        """The finished record of this run where there is one, else a fresh one with status `running`.
-
-        A record that was interrupted, failed or killed is begun again in its folder; with `force` a finished one is,
-        too. Until the record is closed (or this process dies) no other process can begin it.
-
-        Raises:
-            InputError: as `create`, or another process is writing this record.
-        """
-        path = Path(runs_dir) / run_id
-        lock = _lock(path)
+    def begin(cls, path: str | Path, config: Mapping[str, Any], *, name: str, seed: int) -> Self:
+        """Start a run's record in the folder `path`, in the place of an earlier record of the same run."""
+        path = Path(path)
         if (path / RUN_FILE).exists():
-            earlier = cls.open(path)
-            if earlier.status == "finished" and not force:
-                lock.release()
-                return earlier
-            try:
-                shutil.rmtree(path)
-            except OSError as error:
-                raise unwritable(path, error) from error
-        run = cls.create(runs_dir, run_id, config, name=name, seed=seed)
-        run._lock = lock
-        return run
+            shutil.rmtree(path)
+        return cls.create(path.parent, path.name, config, name=name, seed=seed)
+
+    def discard(self) -> None:
+        """Remove the record: what was asked for could not run at all."""
+        shutil.rmtree(self.path)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from calm_bench.calibration import Certificate, certify, trials
+from calm_bench.calibration.promise import Objective
 from calm_bench.config import CalibrationConfig
 from calm_bench.stages.score import Floats, Scores
 
@@ -45,12 +46,13 @@ def certificates(scores: Scores, settings: CalibrationConfig) -> tuple[pd.DataFr
     """Certify every objective, tolerance and measure.
 
     Returns:
-        The certificates table: a row certified on all examples (trial null, nothing held out), and a row for each trial,
-        whose test columns are measured on its held-out examples.
+        The certificates table: a row certified on all examples (trial null, nothing held out), and a row for each
+        trial, whose test columns are measured on its held-out examples.
         The certificates of the first kind, with their promises.
     """
     rows, issued = [], []
-    for objective, losses in (("textual", scores.textual), ("risk", scores.risk)):
+    kinds: list[tuple[Objective, Floats]] = [("textual", scores.textual), ("risk", scores.risk)]
+    for objective, losses in kinds:
         for delta in getattr(settings, objective):
             for measure in scores.measures:
                 indices = scores.rows_of(measure)

@@ -28,7 +28,9 @@ CHUNK = 128  # examples decoded between two writes: what a killed run can lose
 def make_rules(config: Config, task: Task, depth: int) -> list[Rule]:
     """The full model, the baselines, and each measure at each threshold of the grid, in this order."""
     if config.threshold.min_layer > depth:
-        raise InputError(f"threshold.min_layer={config.threshold.min_layer} must be at most {depth}, the model's layers")
+        raise InputError(
+            f"threshold.min_layer={config.threshold.min_layer} must be at most {depth}, the model's layers"
+        )
     rules = [Rule.full()]
     if "oracle" in config.baselines:
         rules.append(Rule.oracle())
@@ -72,9 +74,7 @@ def generate(
                 bar.update(len(part))
                 continue
             sources = model.tokenize([example.source for example in part], task.max_source_tokens)
-            result = decode(
-                weights, sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update
-            )
+            result = decode(weights, sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update)
             frames = {
                 "generations": _generations(model, task, part, sources, rules, result),
                 "tokens": _tokens(model, part, rules, result),

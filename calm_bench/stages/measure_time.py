@@ -59,7 +59,7 @@ def measure_time(
 def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The frontier with seconds per text and speedup over the full model, for the rules that were timed."""
     columns = ["seconds", "speedup", "speedup_low", "speedup_high"]
-    frontier = frontier.assign(**{column: np.nan for column in columns})
+    frontier = frontier.assign(**dict.fromkeys(columns, np.nan))
     if timings.empty:
         return frontier
     seconds = timings.groupby(["arm", "example_id"])["seconds"].mean().unstack()

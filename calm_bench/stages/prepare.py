@@ -55,8 +55,8 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
     """Both training stages; `folder`/model appears when everything is done."""
     if not task.has_split("train"):
         raise InputError(
-            f"training: task {task.name} has no train split at {task.path or task.hub}; give a folder that has one with "
-            "training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
+            f"training: task {task.name} has no train split at {task.path or task.hub}; give a folder that has one "
+            "with training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
         )
     torch.manual_seed(config.seed)
     rows = task.rows("train")

@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,52 +68,19 @@ def test_a_run_is_never_overwritten(run: Run) -> None:
         Run.create(run.path.parent, run.run_id, {}, name="demo", seed=1)
 
 
-@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
-def test_an_unfinished_run_is_begun_again(run: Run, frames: Frames, status: str) -> None:
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed", "finished"])
+def test_a_run_is_begun_again_in_its_place(run: Run, frames: Frames, status: str) -> None:
     run.write("tokens", frames["tokens"])
     if status != "running":
         run.mark(status)  # type: ignore[arg-type]
-    again = Run.begin(run.path.parent, run.run_id, {"seed": 1}, name="demo", seed=1)
+    again = Run.begin(run.path, {"seed": 1}, name="demo", seed=1)
     assert (again.status, again.info["seed"]) == ("running", 1)
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
 
 
-def test_a_finished_run_is_begun_again_only_by_force(run: Run) -> None:
-    run.finish(["a promise"])
-    for _ in range(2):
-        assert Run.begin(run.path.parent, run.run_id, {}, name="demo", seed=0).info["promises"] == ["a promise"]
-    assert Run.begin(run.path.parent, run.run_id, {}, name="demo", seed=0, force=True).status == "running"
-
-
-BEGIN = """
-import sys
-from calm_bench.errors import InputError
-from calm_bench.records import Run
-
-try:
-    run = Run.begin(sys.argv[1], "first", {}, name="demo", seed=0)
-except InputError as error:
-    sys.exit(str(error))
-print(run.status, flush=True)
-sys.stdin.readline()
-"""
-
-
-def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BEGIN, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "running\n"
-        with pytest.raises(InputError, match="another process is writing .*first; wait for it"):
-            Run.begin(tmp_path, "first", {}, name="demo", seed=0)
-        assert (tmp_path / "first" / "run.json").exists()
-        first.kill()
-        first.wait()
-    run = Run.begin(tmp_path, "first", {}, name="demo", seed=0)  # a killed one gives way
-    run.finish()
-    done = subprocess.run(command, input="", capture_output=True, text=True)
-    assert done.stdout == "finished\n"
-    assert [found.run_id for found in find(tmp_path)] == ["first"]
+def test_a_discarded_run_leaves_nothing(run: Run) -> None:
+    run.discard()
+    assert list(run.path.parent.iterdir()) == []
 
 
 def test_the_environment_names_neither_host_nor_folders(run: Run) -> None:

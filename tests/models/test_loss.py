@@ -1,0 +1,50 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from calm_bench.models.loss import IGNORED, exit_classifier_losses, layer_losses, layer_weights
+from tests.models_for_tests import VOCAB, random_t5
+
+
+def test_index_weights_are_equation_6() -> None:
+    torch.testing.assert_close(layer_weights("index", 8), torch.arange(1.0, 9) / 36)
+
+
+@pytest.mark.parametrize("kind", ["index", "uniform", "last"])
+def test_weights_sum_to_one(kind: str) -> None:
+    assert layer_weights(kind, 5).sum() == pytest.approx(1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_layer_losses_are_what_decoding_sees(gated: bool) -> None:
+    """Each layer's loss is that of the model's own head on that layer's state; padding does not count."""
+    model = random_t5(gated=gated, depth=3)
+    inputs = torch.tensor([[5, 6, 1], [7, 1, 0]])
+    labels = torch.tensor([[8, 9, 1], [10, 1, IGNORED]])
+    outputs = model.backbone(
+        input_ids=inputs, attention_mask=(inputs > 0).long(), labels=labels, output_hidden_states=True
+    )
+    losses = layer_losses(model.backbone, outputs, labels)
+    targets = labels != IGNORED
+    raw: list[torch.Tensor] = []
+    hooks = [block.register_forward_hook(lambda *a: raw.append(a[2][0])) for block in model.backbone.decoder.block]
+    model.backbone(input_ids=inputs, attention_mask=(inputs > 0).long(), labels=labels)
+    for hook in hooks:
+        hook.remove()
+    for loss, state in zip(losses, raw, strict=True):
+        torch.testing.assert_close(loss, functional.cross_entropy(model.head(state[targets]), labels[targets]))
+    torch.testing.assert_close(losses[-1], outputs.loss)
+
+
+def test_exit_classifier_learns_agreement_with_the_last_layer() -> None:
+    model = random_t5(depth=3)
+    assert model.classifier is not None
+    inputs, labels = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[8, 9, 10, 1]])
+    outputs = model.backbone(input_ids=inputs, labels=labels, output_hidden_states=True)
+    losses = exit_classifier_losses(model.classifier, model.backbone, outputs, labels)
+    assert losses.shape == (2,)
+    for layer, loss in enumerate(losses, 1):
+        state = outputs.decoder_hidden_states[layer]
+        agrees = (model.head(state).argmax(-1) == outputs.logits.argmax(-1)).float()
+        torch.testing.assert_close(loss, functional.binary_cross_entropy(model.classifier(state), agrees))
+    assert outputs.logits.shape[-1] == VOCAB
