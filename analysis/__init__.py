@@ -1,6 +1,8 @@
 """Tables, figures and the report, from the records of finished runs alone: no model, no torch."""
 
-from analysis.figures import (
+from analysis.index import draw
+from analysis.load import Records, load
+from analysis.plots import (
     broken_promises,
     consistency,
     exit_by_position,
@@ -9,7 +11,6 @@ from analysis.figures import (
     seconds_saved,
     threshold_decay,
 )
-from analysis.load import Records, load
 from analysis.recertify import recertify
 from analysis.tables import certified, efficiency
 
@@ -18,6 +19,7 @@ __all__ = [
     "broken_promises",
     "certified",
     "consistency",
+    "draw",
     "efficiency",
     "exit_by_position",
     "exit_histogram",

@@ -12,6 +12,7 @@ from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import Run, find
 
+NOT_RESULTS = ("measure", "name", "runs_dir", "tracking", "batch_size", "force")
 OPTIONAL = ("timings", "certificates")
 
 
@@ -62,10 +63,8 @@ class Finished:
 
     @property
     def same(self) -> str:
-        """The config without what may differ between runs of one group: the measures, and where things lie."""
-        left = {
-            key: value for key, value in self.config.items() if key not in ("measure", "runs_dir", "tracking", "run_id")
-        }
+        """The config without the measures, and without what never changes a result."""
+        left = {key: value for key, value in self.config.items() if key not in NOT_RESULTS}
         return json.dumps(left, sort_keys=True, default=str)
 
     def read(self, table: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import figures, rules, style, tables
+from analysis import plots, rules, style, tables
 from analysis.load import Records
 from analysis.recertify import recertify
 from calm_bench.errors import InputError
@@ -41,15 +41,15 @@ class Drawing:
 
 
 def _frontier(x: str) -> Callable[[Records], Figure]:
-    return lambda part: figures.frontier(part.frontier, x, quality=part.runs["quality"].iloc[0])
+    return lambda part: plots.frontier(part.frontier, x, quality=part.runs["quality"].iloc[0])
 
 
 def _consistency(objective: str) -> Callable[[Records], Figure]:
-    return lambda part: figures.consistency(part.certificates, objective)
+    return lambda part: plots.consistency(part.certificates, objective)
 
 
 def _finer(objective: str) -> Callable[[Records], Figure]:
-    return lambda part: figures.consistency(recertify(part.generations, objective), objective)
+    return lambda part: plots.consistency(recertify(part.generations, objective), objective)
 
 
 def _tokens(draw: Callable[[pd.DataFrame, int], Figure]) -> Callable[[Records], Figure]:
@@ -68,11 +68,11 @@ def _promises(part: Records) -> Figure:
         recertify(part.generations, str(objective), deltas=sorted(rows["delta"]), epsilons=EPSILONS)
         for objective, rows in pairs.groupby("objective")
     ]
-    return figures.broken_promises(pd.concat(again, ignore_index=True))
+    return plots.broken_promises(pd.concat(again, ignore_index=True))
 
 
 def _seconds(part: Records) -> Figure:
-    return figures.seconds_saved(part.timings)
+    return plots.seconds_saved(part.timings)
 
 
 DRAWINGS = (
@@ -83,8 +83,8 @@ DRAWINGS = (
     Drawing("consistency-risk", "Risk loss and layers against δ", "Fig. B.2, B.4", _consistency("risk")),
     Drawing("consistency-textual-fine", "Textual loss against a finer grid of δ", "Fig. B.1, B.3", _finer("textual")),
     Drawing("consistency-risk-fine", "Risk loss against a finer grid of δ", "Fig. B.2, B.4", _finer("risk")),
-    Drawing("exit-histogram", "Tokens by exit layer", "", _tokens(figures.exit_histogram)),
-    Drawing("exit-by-position", "Exit layer along the text", "", _tokens(figures.exit_by_position)),
+    Drawing("exit-histogram", "Tokens by exit layer", "", _tokens(plots.exit_histogram)),
+    Drawing("exit-by-position", "Exit layer along the text", "", _tokens(plots.exit_by_position)),
     Drawing("broken-promises", "Broken promises against ε", "", _promises),
     Drawing("seconds-saved", "Layers saved against seconds saved", "", _seconds),
 )
@@ -103,7 +103,7 @@ def make(records: Records, out: Path) -> tuple[list[Made], list[str]]:
 
 
 def _entries(records: Records, out: Path) -> Iterator[Made | str]:
-    decay = figures.threshold_decay()
+    decay = plots.threshold_decay()
     yield Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", save(decay, out, "threshold-decay"), ())
     for group in records.groups:
         part = records.of(group)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.style import COLOURS, ordered
+from analysis.style import ordered
 
 GRIDLESS = ("static", "oracle", "full")
 
@@ -43,11 +43,8 @@ def shown(certificates: pd.DataFrame, frontier: pd.DataFrame, most: int) -> list
     for rule in _by_interest(certificates, frontier):
         if len(picked) < most:
             picked.setdefault(rule)
-    places = {
-        measure: place
-        for place, measure in enumerate(["full", *ordered((set(COLOURS) | {m for m, _ in picked}) - {"full"})])
-    }
-    return sorted(picked, key=lambda rule: (places[rule[0]], -(rule[1] or 0)))
+    order = ["full", *ordered({measure for measure, _ in picked} - {"full"})]
+    return sorted(picked, key=lambda rule: (order.index(rule[0]), -(rule[1] or 0)))
 
 
 def _by_interest(certificates: pd.DataFrame, frontier: pd.DataFrame) -> Iterator[tuple[str, float | None]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import figures, tables
+from analysis import plots, tables
 from analysis.load import Records
 from analysis.report.drawing import inline_svg
 from analysis.report.explorer import MAX_BYTES, payload
@@ -72,7 +72,7 @@ def _certified(part: Records) -> tuple[list[Promise], pd.DataFrame | None]:
 
 def _frontier(part: Records) -> Markup | None:
     try:
-        fig = figures.frontier(part.frontier, quality=str(part.runs["quality"].iloc[0]))
+        fig = plots.frontier(part.frontier, quality=str(part.runs["quality"].iloc[0]))
     except InputError:
         return None
     return inline_svg(fig, "Quality against mean decoder layers per token, one curve per measure")

@@ -185,7 +185,7 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
 def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     rows = []
     for _, rule in frontier[frontier.seconds.notna()].iterrows():
-        arm = rule.measure if np.isnan(rule.threshold) else f"{rule.measure}({rule.threshold:g})"
+        arm = rule.measure if np.isnan(rule.threshold) else f"{rule.measure}@{rule.threshold:g}"
         for i in range(min(12, len(lengths))):
             for repeat in range(3):
                 layers = rule.mean_exit_layer

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import analysis
 from analysis import Records, rules, style
-from analysis.figures.seconds import savings
+from analysis.plots.seconds import savings
 from calm_bench.errors import InputError
 
 
@@ -121,13 +121,15 @@ def test_broken_promises_counts_trials_over_delta() -> None:
 
 
 def test_seconds_saved_is_relative_to_the_full_model() -> None:
-    def arm(measure: str, seconds: float, layers: float) -> pd.DataFrame:
+    def arm(name: str, measure: str, threshold: float, seconds: float, layers: float) -> pd.DataFrame:
         rows = {"example_id": ["a", "b"], "repeat": 0, "n_tokens": 10, "mean_exit_layer": layers}
         times = {"seconds": seconds + 1, "encoder_seconds": 1.0}
-        return pd.DataFrame({"run_id": "r", "arm": measure, "measure": measure, "threshold": np.nan, **rows, **times})
+        return pd.DataFrame({"run_id": "r", "arm": name, "measure": measure, "threshold": threshold, **rows, **times})
 
-    timings = pd.concat([arm("full", 4, 8), arm("state", 3, 2)], ignore_index=True)
-    saved = savings(timings).iloc[0]
+    timings = pd.concat([arm("full", "full", np.nan, 4, 8), arm("state@0.5", "state", 0.5, 3, 2)], ignore_index=True)
+    # Other things that were timed, such as Hugging Face's own loop, are neither baseline nor rule.
+    others = [arm("generate", "full", np.nan, 9, 8), arm("grid:state", "state", np.nan, 50, 4)]
+    (saved,) = savings(pd.concat([timings, *others], ignore_index=True)).to_dict("records")
     assert (saved["layers_saved"], saved["seconds_saved"]) == pytest.approx((0.75, 0.25))
     assert saved["seconds_low"] <= saved["seconds_saved"] <= saved["seconds_high"]
     (ax,) = analysis.seconds_saved(timings).axes

@@ -1,0 +1,45 @@
+"""Everything at once: all figures and tables, the report, and an index of what was made from which run."""
+
+import json
+from pathlib import Path
+
+from analysis import outputs, report
+from analysis.load import Records
+
+
+def draw(records: Records, out: Path) -> tuple[list[outputs.Made], list[str]]:
+    """Write everything that the records allow into `out`, with the report and the index; what was made and what lacks.
+
+    Raises:
+        OSError: `out` cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    made, missing = outputs.make(records, out)
+    report.write(records, out / "index.html", missing)
+    index = {
+        "runs": records.runs.drop(columns="promises").to_dict("records"),
+        "made": [entry.as_json() for entry in made],
+        "missing": missing,
+        "notes": list(records.notes),
+    }
+    (out / "index.json").write_text(json.dumps(index, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
+    (out / "index.md").write_text(_markdown(records, made, missing), encoding="utf-8")
+    return made, missing
+
+
+def _markdown(records: Records, made: list[outputs.Made], missing: list[str]) -> str:
+    rows = [
+        f"| {entry.title} | {entry.paper or '-'} | {', '.join(f'[{file}]({file})' for file in entry.files)} "
+        f"| {', '.join(entry.runs) or 'none needed'} |"
+        for entry in made
+    ]
+    table = ["| what | in the paper | files | runs |", "|---|---|---|---|", *rows]
+    sections = [["# Tables and figures", "", "The report: [index.html](index.html).", "", *table]]
+    runs = [
+        "- {run_id}: {group}, model {model}, seed {seed}, {created}, commit {commit}".format_map(run)
+        for run in records.runs.replace({"commit": {"": "unknown"}}).astype(str).to_dict("records")
+    ]
+    for title, lines in (("Runs", runs), ("Missing", missing), ("Left out", list(records.notes))):
+        if lines:
+            sections.append([f"## {title}", "", *(line if line.startswith("- ") else f"- {line}" for line in lines)])
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"

@@ -1,0 +1,44 @@
+"""Empirical loss and layers against the tolerance, over the trials (Fig. B.1 to B.4 of the paper)."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis import style
+from calm_bench.errors import InputError
+
+
+def consistency(frame: pd.DataFrame, objective: str) -> Figure:
+    """Above: mean test loss against delta, with the diagonal that the promise draws. Below: mean exit layer.
+
+    frame: rows of certificates.parquet, or of `recertify` for a finer grid of delta; only held-out trials count.
+    objective: "textual" or "risk". Bands are one standard deviation over trials, as in the paper.
+
+    Raises:
+        InputError: no trial of this objective.
+    """
+    rows = frame[(frame["objective"] == objective) & frame["trial"].notna() & frame["test_loss"].notna()]
+    if not len(rows):
+        raise InputError(f"no trials with objective={objective} in the certificates")
+    with style.context():
+        fig, axes = style.figure(2, 1, height=4.2, sharex=True)
+        for measure in style.ordered(rows["measure"]):
+            by_delta = rows[rows["measure"] == measure].groupby("delta")
+            for ax, column in zip(axes[:, 0], ("test_loss", "mean_exit_layer"), strict=True):
+                mean = by_delta[column].mean()
+                spread = by_delta[column].std(ddof=0)
+                style.line(ax, measure, mean.index.to_series(), mean, mean - spread, mean + spread)
+        top, bottom = axes[:, 0]
+        deltas = [0.0, float(rows["delta"].max())]
+        top.plot(deltas, deltas, color=style.INK, linestyle="--", linewidth=0.8, label="allowed")
+        top.set_ylim(bottom=0)
+        top.set_xlim(left=0)
+        top.set_ylabel(f"{objective} loss, held out")
+        bottom.set_ylabel("mean layers per token")
+        bottom.set_xlabel("tolerance δ")
+        trials = rows.groupby(["measure", "delta"]).size().max()
+        epsilons = ", ".join(f"{value:g}" for value in sorted(rows["epsilon"].unique()))
+        top.set_title(
+            style.caption(frame, f"ε = {epsilons}", f"{trials} trials") + "\nbands: ± 1 standard deviation over trials"
+        )
+        style.legend(fig, top, columns=4)
+    return fig

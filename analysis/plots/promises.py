@@ -1,0 +1,67 @@
+"""How often a promise broke on held-out texts, against how often it may: a check of the guarantee."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from analysis import style
+from calm_bench.errors import InputError
+
+
+def broken_promises(frame: pd.DataFrame) -> Figure:
+    """Share of trials whose held-out loss exceeds delta, against epsilon, one panel per objective and delta.
+
+    frame: rows of certificates.parquet or of `recertify` (which has several epsilon). The dashed diagonal is what the
+    promise allows. The held-out part is finite, and trials of one set overlap, so a point may lie above it by chance.
+
+    Raises:
+        InputError: no trials.
+    """
+    rows = frame[frame["trial"].notna() & frame["test_loss"].notna()]
+    if not len(rows):
+        raise InputError("no trials in the certificates")
+    rows = rows.assign(broken=(rows["test_loss"] > rows["delta"]).astype(float))
+    pairs = rows[["objective", "delta"]].drop_duplicates().itertuples(index=False, name=None)
+    panels = sorted(
+        ((str(objective), float(delta)) for objective, delta in pairs), key=lambda p: (p[0] != "textual", p[1])
+    )
+    columns = min(2, len(panels))
+    with style.context():
+        lines = -(-len(panels) // columns)
+        fig, axes = style.figure(
+            lines,
+            columns,
+            width=style.PAGE if columns > 1 else style.COLUMN,
+            height=0.6 + 1.9 * lines,
+            sharex=True,
+            sharey=True,
+        )
+        most = float(rows["epsilon"].max())
+        for ax, (objective, delta) in zip(axes.flat, panels, strict=False):
+            panel = rows[(rows["objective"] == objective) & (rows["delta"] == delta)]
+            for measure in style.ordered(panel["measure"]):
+                share = panel[panel["measure"] == measure].groupby("epsilon")["broken"].mean()
+                colour, marker = style.look(measure)
+                ax.plot(share.index, share.to_numpy(), color=colour, marker=marker, label=measure, clip_on=False)
+            ax.plot([0, most], [0, most], color=style.INK, linestyle="--", linewidth=0.8, label="allowed")
+            ax.set_title(f"{objective}, δ = {delta:g}")
+        for ax in axes.flat[len(panels) :]:
+            ax.set_visible(False)
+        axes[0, 0].set_xlim(left=0)
+        axes[0, 0].set_ylim(
+            0,
+            max(
+                most,
+                float(np.nanmax(rows.groupby(["objective", "delta", "measure", "epsilon"])["broken"].mean())) * 1.1,
+            ),
+        )
+        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        trials = rows.groupby(["objective", "delta", "measure", "epsilon"]).size().max()
+        for ax in axes[-1]:
+            ax.set_xlabel("allowed share of failures ε")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("promises broken")
+        fig.suptitle(style.caption(frame, f"{trials} trials"), fontsize=8)
+        style.legend(fig, axes.flat[0], columns=4)
+    return fig

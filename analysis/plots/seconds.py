@@ -1,0 +1,99 @@
+"""Layers saved against seconds saved: what early exiting is worth on this machine."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from analysis import style
+from calm_bench.errors import InputError
+
+
+def savings(timings: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Layers and decoder seconds per token saved by each timed arm, relative to the full model of the same run.
+
+    timings: rows of timings.parquet; arms other than a rule's and the full model's (Hugging Face generate(), whole
+    grids) are left out. Returns one row per run and arm, with measure, threshold, layers_saved,
+    seconds_saved and its 95% bootstrap interval over texts, seconds_low and seconds_high, all as shares of the full
+    model's. Encoder time is left out on both sides: no exit can save it.
+
+    Raises:
+        InputError: no timing of the full model.
+    """
+    decoder = timings.assign(decoder=timings["seconds"] - timings["encoder_seconds"].fillna(0.0))
+    per_text = decoder.groupby(
+        ["run_id", "arm", "measure", "threshold", "example_id"], dropna=False, as_index=False
+    ).agg(decoder=("decoder", "median"), n_tokens=("n_tokens", "first"), mean_exit_layer=("mean_exit_layer", "mean"))
+    rows = []
+    for run_id, run in per_text.groupby("run_id"):
+        full = run[run["arm"] == "full"].set_index("example_id")
+        for (arm, measure, threshold), texts in run[run["threshold"].notna()].groupby(["arm", "measure", "threshold"]):
+            rule = texts.set_index("example_id")
+            both = rule.index.intersection(full.index)
+            if len(both):
+                saved = _saved(rule.loc[both], full.loc[both], resamples, seed)
+                rows.append({"run_id": run_id, "arm": arm, "measure": measure, "threshold": threshold, **saved})
+    if not rows:
+        raise InputError("no timing of the full model beside another rule in timings.parquet")
+    return pd.DataFrame(rows)
+
+
+def seconds_saved(timings: pd.DataFrame) -> Figure:
+    """Share of decoder seconds per token saved against share of decoder layers saved, with the ideal line.
+
+    timings: rows of timings.parquet. On the ideal line a skipped layer saves its whole share of the time; below it,
+    the measure, the output head and the loop keep some of it.
+
+    Raises:
+        InputError: no timing of the full model.
+    """
+    points = savings(timings)
+    texts = timings.loc[timings["arm"] == "full", "example_id"].nunique()
+    with style.context():
+        fig, axes = style.figure(height=2.9)
+        ax = axes[0, 0]
+        for measure in style.ordered(points["measure"]):
+            rows = points[points["measure"] == measure].sort_values("layers_saved")
+            colour, marker = style.look(measure)
+            middle = rows["seconds_saved"].to_numpy()
+            errors = np.clip(
+                [middle - rows["seconds_low"].to_numpy(), rows["seconds_high"].to_numpy() - middle], 0, None
+            )
+            ax.errorbar(
+                rows["layers_saved"],
+                middle,
+                yerr=errors,
+                fmt=marker,
+                linestyle="--" if measure == "static" else "none",
+                color=colour,
+                elinewidth=0.8,
+                label=measure,
+            )
+        ax.plot([0, 1], [0, 1], color=style.INK, linewidth=0.8, label="ideal", zorder=1)
+        ax.axhline(0, color=style.INK, linewidth=0.5)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(min(-0.05, float(points["seconds_low"].min()) * 1.1), 1)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.set_xlabel("decoder layers saved per token")
+        ax.set_ylabel("decoder seconds saved per token")
+        ax.set_title(style.caption(timings, f"n = {texts} texts", "bars: 95%"))
+        style.legend(fig, ax)
+    return fig
+
+
+def _saved(texts: pd.DataFrame, full: pd.DataFrame, resamples: int, seed: int) -> dict[str, float]:
+    def per_token(frame: pd.DataFrame, pick: np.ndarray) -> np.ndarray:
+        seconds, count = frame["decoder"].to_numpy()[pick], frame["n_tokens"].to_numpy()[pick]
+        return np.asarray(seconds.sum(axis=-1) / count.sum(axis=-1))
+
+    everything = np.arange(len(texts))
+    drawn = np.random.default_rng(seed).integers(0, len(texts), (resamples, len(texts)))
+    low, high = np.quantile(1 - per_token(texts, drawn) / per_token(full, drawn), [0.025, 0.975])
+    layers = [np.average(frame["mean_exit_layer"], weights=frame["n_tokens"]) for frame in (texts, full)]
+    return {
+        "layers_saved": float(1 - layers[0] / layers[1]),
+        "seconds_saved": float(1 - per_token(texts, everything) / per_token(full, everything)),
+        "seconds_low": float(low),
+        "seconds_high": float(high),
+    }
