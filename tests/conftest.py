@@ -1,5 +1,8 @@
 """Fast tests run first; tests marked `gpu` are skipped where there is none."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 
 
@@ -11,3 +14,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in on_gpu:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random T5 of 3 decoder layers, a tokenizer and an exit classifier: quick to load and decode."""
+    import torch
+
+    import calm_bench
+    from calm_bench.models import ExitClassifier, from_scratch
+    from calm_bench.models.tokenizer import train_tokenizer
+
+    data = Path(calm_bench.__file__).parent / "assets/data/tatoeba_enfr/validation.parquet"
+    texts = [text for pair in pd.read_parquet(data)["translation"][:500] for text in pair.values()]
+    torch.manual_seed(0)
+    model = from_scratch(
+        train_tokenizer(texts, 400),
+        {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_heads": 4, "num_layers": 2, "num_decoder_layers": 3},
+    )
+    for parameter in model.backbone.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.1
+    model.classifier = ExitClassifier(16)
+    folder = tmp_path_factory.mktemp("tiny")
+    model.save(folder)
+    return folder

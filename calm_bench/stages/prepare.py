@@ -37,6 +37,11 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
                 "train one (training.classifier_steps) or leave it out (measure=[softmax,state])"
             )
         return model, identity.of_model(name)
+    if not training_task.has_split("train"):
+        raise InputError(
+            f"training: task {training_task.name} has no train split at {training_task.path or training_task.hub}; give a folder that has one "
+            "with training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
+        )
     key = _training_key(config, training_task)
     with cache.hold("train", key) as folder:
         if not (folder / "model").is_dir():
@@ -53,11 +58,6 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
 
 def _train(config: Config, task: Task, folder: Path, device: str) -> None:
     """Both training stages; `folder`/model appears when everything is done."""
-    if not task.has_split("train"):
-        raise InputError(
-            f"training: task {task.name} has no train split at {task.path or task.hub}; give a folder that has one "
-            "with training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
-        )
     torch.manual_seed(config.seed)
     rows = task.rows("train")
     name = config.model.path or config.model.hub

@@ -1,0 +1,71 @@
+"""Bad input, as real processes: one clear line, exit status 2, nothing written."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests import cli
+
+OPTIONS = [
+    (["limmit=3"], "limmit: no such option (did you mean limit?)"),
+    (["+limmit=3"], "limmit: no such option (did you mean limit?)"),
+    (["calibration.epsilom=0.1"], "did you mean calibration.epsilon?"),
+    (["calibration.textual=[1.5]"], "calibration.textual=1.5 must lie strictly between 0 and 1"),
+    (["calibration.epsilon=0"], "calibration.epsilon=0.0 must lie strictly between 0 and 1"),
+    (["threshold.grid=[0.5,1.2]"], "threshold.grid=[0.5, 1.2] must be values in (0, 1]"),
+    (["threshold.grid=[0.5,0.9]"], "must be strictly descending"),
+    (["threshold.tau=warm"], "threshold.tau=warm: Value 'warm' of type 'str' could not be converted to Float"),
+    (["task=cnnmd"], "task=cnnmd: no such choice (did you mean cnndm?); allowed: cnndm, "),
+    (["measure=[softmx]"], "measure=softmx: no such choice (did you mean softmax?)"),
+    (["+experiment=cnn"], "experiment=cnn: no such choice"),
+    (["--verbose"], "unrecognized arguments: --verbose"),
+    (["model=from_scratch"], "a model from scratch must be trained"),
+    (["model=t5_v1_1_small"], "'classifier' needs an exit classifier"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), OPTIONS)
+def test_options(arguments: list[str], words: str, tmp_path: Path) -> None:
+    _assert_refused(arguments, words, tmp_path)
+
+
+@pytest.mark.slow
+def test_data_and_models(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    """What is only seen when files are opened."""
+    without_column, empty, pickle = (tmp_path / name for name in ("without_column", "empty", "pickle"))
+    for folder in (without_column, empty, pickle):
+        folder.mkdir()
+    pd.DataFrame({"text": ["a"]}).to_parquet(without_column / "test.parquet")
+    pd.DataFrame({"translation": pd.Series([], dtype=object)}).to_parquet(empty / "test.parquet")
+    (pickle / "pytorch_model.bin").write_bytes(b"\x80")
+    (pickle / "config.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    model = f"model.path={tiny_checkpoint}"
+    cases = [
+        ([model, f"task.path={without_column}"], "split test has no column translation.en (columns: text)"),
+        ([model, f"task.path={empty}"], "split test is empty"),
+        ([model, f"task.path={tmp_path / 'nowhere'}"], "must be a folder with {train,validation,test}.parquet"),
+        ([f"model.path={pickle}"], "only safetensors are read"),
+        ([f"model.path={tmp_path / 'nowhere'}"], "give a save_pretrained folder with model.path=DIR"),
+        ([model, f"runs_dir={tmp_path / 'file' / 'runs'}"], "runs_dir: cannot write"),
+        ([model, "threshold.min_layer=9"], "threshold.min_layer=9 must be at most 3"),
+        (["+experiment=tatoeba_enfr"], "training"),
+        (["+experiment=cnndm"], "task.path"),
+        (["+experiment=cnndm", "task=tatoeba_enfr", "training.classifier_steps=0", "measure=[softmax]"], "train"),
+    ]
+    for arguments, words in cases:
+        _assert_refused([*arguments, *cli.QUICK, "limit=2", "device=cpu"], words, tmp_path / "runs-here")
+
+
+def _assert_refused(arguments: list[str], words: str, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    done = cli.run(*arguments, cwd=folder)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("calm-bench: ")
+    assert words in lines[-1]
+    assert len(lines) == 1, done.stderr
+    assert done.stdout == ""
+    left = [path for path in folder.rglob("*") if not path.name.endswith(".lock") and path.name not in ("runs", "stages")]
+    assert left == []
