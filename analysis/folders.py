@@ -63,8 +63,10 @@ class Finished:
 
     @property
     def same(self) -> str:
-        """The config without the measures, and without what never changes a result."""
+        """The config and the model, without the measures and what never changes a result."""
         left = {key: value for key, value in self.config.items() if key not in NOT_RESULTS}
+        # One config may have met two models, in a folder that was trained again.
+        left["model_identity"] = (self.about.get("summary") or {}).get("model_identity")
         return json.dumps(left, sort_keys=True, default=str)
 
     def read(self, table: str) -> pd.DataFrame:

@@ -83,17 +83,15 @@ def load(paths: Iterable[str | Path] | str | Path, *, quiet: bool = False) -> Re
 
 
 def _about(run: "folders.Finished") -> dict[str, Any]:
-    frontier, config = run.read("frontier"), run.config
-    full = frontier.loc[frontier["measure"] == "full", "mean_exit_layer"]
-    layers = full.max() if len(full) else frontier["mean_exit_layer"].max()
-    quality = config.get("task", {}).get("quality", {}) if isinstance(config.get("task"), dict) else {}
+    summary = run.about.get("summary") or {}
+    layers = summary.get("layers") or run.read("frontier")["mean_exit_layer"].max()
     environment = run.about.get("environment") or {}
     gpu = environment.get("gpu") or {}
     return {
         "created": run.about.get("created", ""),
         "seed": run.about.get("seed"),
-        "layers": round(float(layers)) if pd.notna(layers) else 0,
-        "quality": str(quality.get("_target_", "score")).rsplit(".", 1)[-1],
+        "layers": round(layers),
+        "quality": str(summary.get("quality") or "score"),
         "commit": str(environment.get("git_commit") or ""),
         "hardware": str(gpu.get("name") or environment.get("cpu") or ""),
         "promises": list(run.about.get("promises") or []),
