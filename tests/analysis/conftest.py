@@ -234,7 +234,8 @@ def write(
     promise = "With probability at least 95%, exiting by softmax at 0.5 keeps the mean textual loss at most 0.25."
     info = {
         "schema_version": schema_version, "run_id": run_id, "name": name, "status": status, "created": created,
-        "finished_at": created, "config": resolved, "seed": seed, "summary": {"quality": "BLEU", "layers": LAYERS, "model_identity": model}, "promises": [promise],
+        "finished_at": created, "config": resolved, "seed": seed,
+        "summary": {"quality": "BLEU", "layers": LAYERS, "model_identity": model}, "promises": [promise],
         "environment": {"cpu": "a test", "git_commit": "abc1234"}, "peak_memory_mb": 100.0,
     }  # fmt: skip
     (path / "run.json").write_text(json.dumps(info))
