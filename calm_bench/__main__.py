@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -65,6 +66,9 @@ def _job(composed: DictConfig) -> None:
             _fail(str(error), 2)
         except FloatingPointError as error:  # NaN in states or confidences
             _fail(str(error), 1)
+        except Exception:  # a fault of ours: all of it, where Hydra would cut it short
+            traceback.print_exc()
+            sys.exit(1)
         print(f"run: {record.path}")
 
 
@@ -74,32 +78,25 @@ def _run(config: Config) -> Run:
 
     earlier = experiment.finished(config)
     record = earlier or experiment.run(config)
-    pictures = _draw(record)
+    pictures, report = _draw(record)
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
     else:
-        tracking = vars(config.tracking)
-        mirror(record, pictures, group=config.name, **tracking)
+        mirror(record, pictures, group=config.name, **vars(config.tracking))
     print("\n".join(summary.lines(record)))
     print()
-    for picture in pictures.values():
-        print(f"figure: {picture}")
+    print(f"frontier: {next(path for name, path in pictures.items() if name.startswith('frontier'))}")
+    print(f"report: {report}")
     return record
 
 
-def _draw(record: Run) -> dict[str, Path]:
-    """The frontier as a picture in the record's folder."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+def _draw(record: Run) -> tuple[dict[str, Path], Path]:
+    """Every figure and table that the record allows, in its folder: pictures by name, and the page to open."""
     import analysis
 
-    folder = record.path / "figures"
-    folder.mkdir(exist_ok=True)
-    figure = analysis.frontier(analysis.load([record.path]).frontier)
-    path = folder / "frontier.png"
-    figure.savefig(path, dpi=200)
-    return {"frontier": path}
+    made, _missing = analysis.draw(analysis.load([record.path], quiet=True), record.path / "figures")
+    pictures = {item.name: record.path / "figures" / item.files[0] for item in made if item.files[0].endswith(".png")}
+    return pictures, record.path / "figures" / "index.html"
 
 
 def _quiet_libraries() -> None:

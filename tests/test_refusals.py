@@ -67,5 +67,7 @@ def _assert_refused(arguments: list[str], words: str, folder: Path) -> None:
     assert words in lines[-1]
     assert len(lines) == 1, done.stderr
     assert done.stdout == ""
-    left = [path for path in folder.rglob("*") if not path.name.endswith(".lock") and path.name not in ("runs", "stages")]
+    left = [
+        path for path in folder.rglob("*") if not path.name.endswith(".lock") and path.name not in ("runs", "stages")
+    ]
     assert left == []
