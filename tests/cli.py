@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+MEASURES = ["softmax", "state", "classifier"]
 QUICK = ["tracking=disabled", "timing.examples=0", "calibration.trials=5"]
 
 
@@ -25,7 +27,17 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """A process that has ended, and the folder it ran in."""
+
+    cwd: Path
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, cwd: Path) -> Done:
     process = start(*arguments, cwd=cwd)
     out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return Done(cwd, process.returncode, out, err)

@@ -38,9 +38,10 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
             )
         return model, identity.of_model(name)
     if not training_task.has_split("train"):
+        place = training_task.path or training_task.hub
         raise InputError(
-            f"training: task {training_task.name} has no train split at {training_task.path or training_task.hub}; give a folder that has one "
-            "with training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
+            f"training: task {training_task.name} has no train split at {place}; give a folder that has one with "
+            "training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
         )
     key = _training_key(config, training_task)
     with cache.hold("train", key) as folder:

@@ -1,0 +1,97 @@
+"""The paper's three experiments on real data, from training a small model to certificates, each by one command."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import calm_bench
+from calm_bench.records.store import Run
+from tests import cli
+
+pytestmark = pytest.mark.slow
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+TRAIN = [
+    "model=from_scratch",
+    "model.scratch.vocab_size=600",
+    "model.scratch.d_model=32",
+    "model.scratch.d_kv=8",
+    "model.scratch.d_ff=48",
+    "model.scratch.num_layers=2",
+    "model.scratch.num_decoder_layers=3",
+    "training.steps=4",
+    "training.batch_size=8",
+    "training.evaluate_every=2",
+    "training.evaluate_examples=4",
+    "training.classifier_steps=2",
+    "training.workers=0",
+]
+SHORT = ["limit=6", "task.max_source_tokens=128", "task.max_new_tokens=8", "device=cpu", *cli.QUICK]
+EXPERIMENTS = [
+    ("cnndm", "cnndm", None, ("ROUGE-Lsum", "ROUGE-Lsum")),
+    ("squad", "squad", None, ("F1", "F1")),
+    ("wmt15_enfr", "newstest2014_enfr", "multi30k_enfr", ("BLEU", "chrF")),
+]
+
+
+def heads(name: str, folder: Path) -> Path:
+    """The first rows of each file of a real data set, so that the tokenizer and the first step come quickly."""
+    source = SHARED / name
+    if not source.is_dir():
+        pytest.skip(f"{source} is not here: real data that may not be copied into the repository")
+    (folder / name).mkdir()
+    for file in source.glob("*.parquet"):
+        pd.read_parquet(file).head(120).to_parquet(folder / name / file.name)
+    return folder / name
+
+
+@pytest.mark.parametrize(("experiment", "data", "training_data", "metrics"), EXPERIMENTS)
+def test_the_papers_tasks(
+    experiment: str, data: str, training_data: str | None, metrics: tuple[str, str], tmp_path: Path
+) -> None:
+    places = [f"task.path={heads(data, tmp_path)}"]
+    if training_data:
+        refused = cli.run(f"+experiment={experiment}", *places, *TRAIN, *SHORT, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "no train split" in refused.stderr
+        assert "training.path=DIR" in refused.stderr
+        places.append(f"training.path={heads(training_data, tmp_path)}")
+    done = cli.run(f"+experiment={experiment}", *places, *TRAIN, *SHORT, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = Run.open(tmp_path / done.stdout.splitlines()[-1].removeprefix("run: "))
+    assert (run.info["summary"]["quality"], run.info["summary"]["similarity"]) == metrics
+    assert len(run.read("certificates")) == 4 * 3 * 6
+    tau = {"softmax": 4, "state": 0, "classifier": 4} if experiment != "squad" else dict.fromkeys(cli.MEASURES, 0)
+    decays = run.read("generations").drop_duplicates("measure").set_index("measure")["decay"]
+    assert {measure: decays[measure] for measure in cli.MEASURES} == {
+        measure: f"additive(tau={value})" for measure, value in tau.items()
+    }
+
+    trained = next(tmp_path.glob("runs/stages/train-*/model"))
+    again = cli.run(
+        f"+experiment={experiment}", places[0], "training=none", f"model.path={trained}", *SHORT, cwd=tmp_path
+    )
+    assert again.returncode == 0, again.stderr[-3000:]
+    loaded = Run.open(tmp_path / again.stdout.splitlines()[-1].removeprefix("run: "))
+    pd.testing.assert_frame_equal(loaded.read("tokens"), run.read("tokens"))
+
+
+def test_the_demo_mirrors_to_wandb_offline(tmp_path: Path) -> None:
+    done = cli.run("limit=12", "timing.examples=2", "tracking.mode=offline", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "wandb sync" in done.stderr
+    assert list(tmp_path.glob("runs/*/wandb/wandb/offline-run-*/*.wandb")) or list(
+        tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb")
+    )
+    timings = Run.open(next(tmp_path.glob("runs/demo-*"))).read("timings")
+    assert "full" in set(timings["arm"])
+    assert (timings["seconds"] > timings["encoder_seconds"]).all()
+
+
+@pytest.mark.parametrize("name", ["demo", "cnndm", "wmt15_enfr", "squad", "speed", "tatoeba_enfr"])
+def test_every_experiment_composes(name: str, tmp_path: Path) -> None:
+    done = cli.run(f"+experiment={name}", "--cfg", "job", "--resolve", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"name: {name}" in done.stdout
+    assert str(calm_bench.__path__[0]) in done.stdout or name in ("cnndm", "wmt15_enfr", "squad")
