@@ -36,7 +36,8 @@ def measure_time(
     if not settings.examples:
         return pd.DataFrame(columns=TIMINGS.names)
     weights = FusedT5(model)
-    timed = examples[: settings.examples]
+    spread = np.linspace(0, len(examples) - 1, min(settings.examples, len(examples))).round().astype(int)
+    timed = [examples[index] for index in spread]  # not the first ones: files are often sorted by length
     sources = model.tokenize([example.source for example in timed], task.max_source_tokens)
     rules = _rules(scores, issued, settings)
     arms = [_rule_arm(weights, rule, task.max_new_tokens) for rule in rules]
