@@ -53,7 +53,8 @@ def test_random_rules_and_batches(
     generations = decode(model, sources, rules, 6, batch_size=batch_size)
     compare(model, generations, sources, rules, 6)
     layers = generations.exit_layers[generations.exit_layers > 0]
-    assert layers.min() >= min_layer and layers.max() <= model.depth
+    assert layers.min() >= min_layer
+    assert layers.max() <= model.depth
 
 
 @settings(max_examples=20, deadline=None)

@@ -52,7 +52,8 @@ def test_half_precision_on_disk_is_float32_in_memory(model: EarlyExitT5, tmp_pat
 
 def test_tokens_are_cut_and_end(model: EarlyExitT5) -> None:
     (ids,) = model.tokenize(["the cat sat on the mat " * 10], 8)
-    assert len(ids) == 8 and ids[-1] == 1
+    assert len(ids) == 8
+    assert ids[-1] == 1
 
 
 def test_the_tokenizer_is_the_same_for_the_same_texts() -> None:
