@@ -73,8 +73,10 @@ class ModelConfig:
     path: str | None = None
     hub: str | None = None
     scratch: ScratchConfig | None = None
+    dtype: str = MISSING
 
     def __post_init__(self) -> None:
+        _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         if self.path is None and self.hub is None and self.scratch is None:
             raise InputError("model: one of model.path, model.hub and model.scratch is needed; all are null")
 

@@ -1,20 +1,22 @@
 """Small random models that decoding tests share."""
 
 import torch
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
 from calm_bench.models import EarlyExitT5, ExitClassifier
 
 VOCAB = 120
 
 
-def random_t5(seed: int = 0, *, encoder: int = 2, depth: int = 4, gated: bool = True, d_model: int = 32) -> EarlyExitT5:
+def random_t5(
+    seed: int = 0, *, encoder: int = 2, depth: int = 4, gated: bool = True, mt5: bool = False, d_model: int = 32
+) -> EarlyExitT5:
     """A T5 with weights far from their small initial values, so that layers disagree and texts differ.
 
     `gated` False gives the v1.0 shape: ReLU, and a head tied to the embedding and scaled.
     """
     torch.manual_seed(seed)
-    config = T5Config(
+    config = (MT5Config if mt5 else T5Config)(
         vocab_size=VOCAB,
         d_model=d_model,
         d_kv=8,
@@ -26,7 +28,7 @@ def random_t5(seed: int = 0, *, encoder: int = 2, depth: int = 4, gated: bool = 
         tie_word_embeddings=not gated,
         decoder_start_token_id=0,
     )
-    backbone = T5ForConditionalGeneration(config).eval()
+    backbone = (MT5ForConditionalGeneration if mt5 else T5ForConditionalGeneration)(config).eval()
     if gated:
         backbone.lm_head.weight = torch.nn.Parameter(torch.randn(VOCAB, d_model) * d_model**-0.5)
     for parameter in backbone.parameters():

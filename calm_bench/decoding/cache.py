@@ -18,8 +18,9 @@ class KeyValueCache:
     ended give their slots back. The buffer starts with one slot an example and a few positions, and doubles when full.
     """
 
-    def __init__(self, slots: int, depth: int, heads: int, d_kv: int, device: torch.device) -> None:
-        self._buffer = torch.empty((slots, depth, 2, heads, FIRST_LENGTH, d_kv), device=device)
+    def __init__(self, slots: int, depth: int, heads: int, d_kv: int, device: torch.device, dtype: torch.dtype) -> None:
+        shape = (slots, depth, 2, heads, FIRST_LENGTH, d_kv)
+        self._buffer = torch.empty(shape, device=device, dtype=dtype)
         self._free: list[int] = []
 
     @property
@@ -44,13 +45,13 @@ class KeyValueCache:
     def append(self, layer: int, index: Index, step: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Write (n, 2, H, d_kv) of a layer (1..L) at a step; keys and values so far, (n, H, step + 1, d_kv) each."""
         plane = self._buffer[:, layer - 1]
-        plane[index, :, :, step] = keys_values
-        keys, values = plane[:, :, :, : step + 1][index].unbind(1)
+        plane[index, :, :, step] = keys_values.to(plane.dtype)
+        keys, values = plane[:, :, :, : step + 1][index].float().unbind(1)
         return keys, values
 
     def write_above(self, layer: int, slots: NDArray[np.int64], step: int, keys_values: Tensor) -> None:
         """Write (n, L - layer, 2, H, d_kv) into the layers above `layer` at a step: what state copying asks for."""
-        self._buffer[:, layer:, :, :, step][self.index(slots)] = keys_values
+        self._buffer[:, layer:, :, :, step][self.index(slots)] = keys_values.to(self._buffer.dtype)
 
     def copy(self, sources: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Copy the first `length` positions of slots into free ones; the new slots, in the order of `sources`."""
@@ -64,6 +65,6 @@ class KeyValueCache:
         self._free.extend(slots.tolist())
 
     def _grow(self, extra: int) -> None:
-        more = torch.empty((extra, *self._buffer.shape[1:]), device=self._buffer.device)
+        more = self._buffer.new_empty((extra, *self._buffer.shape[1:]))
         self._free.extend(range(self.slots, self.slots + extra))
         self._buffer = torch.cat([self._buffer, more])

@@ -17,7 +17,7 @@ class Memory:
     """Cross-attention keys and values of E examples, and which of their positions are padding.
 
     Attributes:
-        keys_values: (L, 2, E, H, S, d_kv).
+        keys_values: (L, 2, E, H, S, d_kv), in the weights' dtype.
         bias: 0 on tokens and -inf on padding, (E, 1, 1, S); None when nothing is padded.
     """
 
@@ -42,8 +42,8 @@ def encode(weights: FusedT5, sources: Sequence[Sequence[int]]) -> Memory:
 
     states = encoder_states(weights, ids.to(weights.device), bias)
     shape = (len(sources), length, weights.depth, 2, weights.heads, weights.d_kv)
-    projected = functional.linear(weights.normed(states), weights.cross_keys_values).view(shape)
-    return Memory(projected.permute(2, 3, 0, 4, 1, 5).contiguous(), bias)
+    projected = weights.products.linear(weights.normed(states), weights.cross_keys_values).view(shape)
+    return Memory(projected.to(weights.dtype).permute(2, 3, 0, 4, 1, 5).contiguous(), bias)
 
 
 def encoder_states(weights: FusedT5, ids: Tensor, bias: Tensor | None) -> Tensor:
@@ -51,11 +51,12 @@ def encoder_states(weights: FusedT5, ids: Tensor, bias: Tensor | None) -> Tensor
     examples, length = ids.shape
     position_bias = weights.encoder_bias(length)
     mask = position_bias if bias is None else position_bias + bias
-    x = weights.embedding[ids].view(-1, weights.d_model)
+    x = weights.embed(ids).view(-1, weights.d_model)
+    linear, addmm = weights.products.linear, weights.products.addmm
     for layer in weights.encoder_layers:
-        qkv = functional.linear(weights.normed(x), layer.qkv).view(examples, length, 3, weights.heads, weights.d_kv)
+        qkv = linear(weights.normed(x), layer.qkv).view(examples, length, 3, weights.heads, weights.d_kv)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
-        x = torch.addmm(x, mixed.transpose(1, 2).reshape(examples * length, -1), layer.out)
+        x = addmm(x, mixed.transpose(1, 2).reshape(examples * length, -1), layer.out)
         x = layer.feed_forward(x, weights.normed(x))
     return x.view(examples, length, -1)

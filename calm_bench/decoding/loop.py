@@ -96,7 +96,7 @@ class _Batch:
         self.weights, self.memory = weights, memory
         self.plan = Plan(rules, weights.depth, max_new_tokens)
         self.result = Generations.empty(examples, len(rules), max_new_tokens)
-        self.cache = KeyValueCache(examples, weights.depth, weights.heads, weights.d_kv, weights.device)
+        self.cache = KeyValueCache(examples, weights.depth, weights.heads, weights.d_kv, weights.device, weights.dtype)
         self.bias = weights.decoder_bias(max_new_tokens)
         self.pair_example = np.repeat(np.arange(examples), len(rules))
         self.pair_rule = np.tile(np.arange(len(rules)), examples)
@@ -127,7 +127,7 @@ class _Batch:
         confidence = np.full(len(rule), np.nan, np.float32)
         last = plan.last[rule]
         rows = self._rows(np.arange(len(self.row_token)))
-        state = weights.embedding[torch.from_numpy(self.row_token).to(weights.device)]
+        state = weights.embed(torch.from_numpy(self.row_token).to(weights.device))
         for layer in range(1, weights.depth + 1):
             previous, state = state, self._run_layer(layer, state, rows, step)
             visits.add(rows.number, state)
@@ -157,16 +157,17 @@ class _Batch:
         """State after `layer` of the rows, (n, d), from their state before it; writes their keys and values."""
         weights = self.weights
         w = weights.decoder_layers[layer - 1]
-        qkv = functional.linear(weights.normed(x), w.qkv).view(-1, 3, weights.heads, weights.d_kv)
+        linear, addmm = weights.products.linear, weights.products.addmm
+        qkv = linear(weights.normed(x), w.qkv).view(-1, 3, weights.heads, weights.d_kv)
         keys, values = self.cache.append(layer, rows.slots, step, qkv[:, 1:])
         bias = self.bias[..., -step - 1 :]
         mixed = functional.scaled_dot_product_attention(qkv[:, 0, :, None], keys, values, attn_mask=bias, scale=1.0)
-        x = torch.addmm(x, mixed.reshape(len(x), -1), w.out)
-        query = functional.linear(weights.normed(x), w.cross_query).view(-1, weights.heads, weights.d_kv)
+        x = addmm(x, mixed.reshape(len(x), -1), w.out)
+        query = linear(weights.normed(x), w.cross_query).view(-1, weights.heads, weights.d_kv)
         query = rows.spread(query, self.memory.examples)
-        keys, values = self.memory.keys_values[layer - 1]
+        keys, values = self.memory.keys_values[layer - 1].float()
         mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=self.memory.bias, scale=1.0)
-        x = torch.addmm(x, rows.gather(mixed), w.cross_out)
+        x = addmm(x, rows.gather(mixed), w.cross_out)
         return w.feed_forward(x, weights.normed(x))
 
     def _ask(
@@ -241,7 +242,7 @@ class _Batch:
         for exit_layer in np.unique(layer[layer < weights.depth]):
             left = np.flatnonzero(layer == exit_layer)
             skipped = weights.skipped_keys_values[exit_layer * rows_per_layer :]
-            projected = functional.linear(weights.normed(states[_tensor(left, states)]), skipped)
+            projected = weights.products.linear(weights.normed(states[_tensor(left, states)]), skipped)
             shape = (len(left), weights.depth - exit_layer, 2, weights.heads, weights.d_kv)
             self.cache.write_above(int(exit_layer), slots[left], step, projected.view(shape))
 

@@ -2,6 +2,7 @@
 
 Weights are only read from transformers: nothing here calls its forward passes, so a release of theirs cannot change
 what is decoded. Each RMS norm's gain is folded into the matrix that follows it; query, key and value are one matrix.
+Weights may be held in bfloat16; activations are float32 always, because exits in bfloat16 activations are other exits.
 """
 
 from __future__ import annotations
@@ -16,7 +17,25 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.activations import ACT2FN
 
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.t5 import EarlyExitT5, head_scale
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of float32 activations with weights: x w^T, and x + a w."""
+
+    linear: Callable[[Tensor, Tensor], Tensor]
+    addmm: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+# bfloat16 halves what the weights occupy; each matrix is widened when it is used.
+PRODUCTS = {
+    torch.float32: Products(functional.linear, torch.addmm),
+    torch.bfloat16: Products(
+        lambda x, w: functional.linear(x, w.float()),
+        lambda x, a, w: torch.addmm(x, a, w.float()),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -27,15 +46,16 @@ class FeedForward:
     wo: Tensor  # (d_ff, d)
     activation: Callable[[Tensor], Tensor]
     gated: bool
+    products: Products
 
     def __call__(self, x: Tensor, normed: Tensor) -> Tensor:
-        hidden = functional.linear(normed, self.wi)
+        hidden = self.products.linear(normed, self.wi)
         if self.gated:
             left, right = hidden.chunk(2, dim=-1)
             hidden = self.activation(left) * right
         else:
             hidden = self.activation(hidden)
-        return torch.addmm(x, hidden, self.wo)
+        return self.products.addmm(x, hidden, self.wo)
 
 
 @dataclass(frozen=True)
@@ -55,7 +75,7 @@ class DecoderLayer:
 
 
 class FusedT5:
-    """The weights of an `EarlyExitT5`, fused; float32, on the model's device."""
+    """The weights of an `EarlyExitT5`, fused, in the model's `dtype` and on its device."""
 
     def __init__(self, model: EarlyExitT5) -> None:
         t5 = model.backbone
@@ -69,23 +89,33 @@ class FusedT5:
         self.pad_token: int = config.pad_token_id
         self.classify = model.classify
         self.device = model.device
-        self.embedding = t5.shared.weight.detach()
+        self.dtype = model.dtype
+        self.products = PRODUCTS[model.dtype]
         with torch.no_grad():
             self._fuse(model)
 
     def _fuse(self, model: EarlyExitT5) -> None:
         t5, config = model.backbone, model.backbone.config
+
+        def held(weight: Tensor) -> Tensor:
+            return weight.detach().to(self.dtype)
+
+        def feed_forward(block: Any) -> FeedForward:
+            wi, wo, activation = _feed_forward(block, config.is_gated_act)
+            return FeedForward(held(wi), held(wo), activation, config.is_gated_act, self.products)
+
+        self.embedding = held(t5.shared.weight)
         self.encoder_layers = [
-            EncoderLayer(_qkv(block), _out(block.layer[0].SelfAttention), _feed_forward(block, config.is_gated_act))
+            EncoderLayer(held(_qkv(block)), held(_out(block.layer[0].SelfAttention)), feed_forward(block))
             for block in t5.encoder.block
         ]
         self.decoder_layers = [
             DecoderLayer(
-                _qkv(block),
-                _out(block.layer[0].SelfAttention),
-                block.layer[1].EncDecAttention.q.weight * block.layer[1].layer_norm.weight,
-                _out(block.layer[1].EncDecAttention),
-                _feed_forward(block, config.is_gated_act),
+                held(_qkv(block)),
+                held(_out(block.layer[0].SelfAttention)),
+                held(block.layer[1].EncDecAttention.q.weight * block.layer[1].layer_norm.weight),
+                held(_out(block.layer[1].EncDecAttention)),
+                feed_forward(block),
             )
             for block in t5.decoder.block
         ]
@@ -93,14 +123,16 @@ class FusedT5:
         # Keys and values of all layers in one matrix: a token that leaves at layer i takes the rows above i at once.
         self.skipped_keys_values = torch.cat([layer.qkv[width:] for layer in self.decoder_layers])
         encoder_norm = t5.encoder.final_layer_norm.weight
-        self.cross_keys_values = encoder_norm * torch.cat(
-            [
-                torch.cat([block.layer[1].EncDecAttention.k.weight, block.layer[1].EncDecAttention.v.weight])
-                for block in t5.decoder.block
-            ]
+        self.cross_keys_values = held(
+            encoder_norm
+            * torch.cat(
+                [
+                    torch.cat([block.layer[1].EncDecAttention.k.weight, block.layer[1].EncDecAttention.v.weight])
+                    for block in t5.decoder.block
+                ]
+            )
         )
-        scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
-        self.head_weight = t5.lm_head.weight * t5.decoder.final_layer_norm.weight * scale
+        self.head_weight = held(t5.lm_head.weight * t5.decoder.final_layer_norm.weight * head_scale(config))
         buckets, distance = config.relative_attention_num_buckets, config.relative_attention_max_distance
         self._encoder_bias = _RelativeBias(t5.encoder.block[0], buckets, distance, bidirectional=True)
         self._decoder_bias = _RelativeBias(t5.decoder.block[0], buckets, distance, bidirectional=False)
@@ -110,13 +142,17 @@ class FusedT5:
         """L, the number of decoder layers."""
         return len(self.decoder_layers)
 
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Embeddings (..., d) of token ids (...)."""
+        return self.embedding[token_ids].float()
+
     def normed(self, x: Tensor) -> Tensor:
         """x over its root mean square, without the gain (which is folded into the next matrix)."""
         return functional.rms_norm(x, (self.d_model,), eps=self.epsilon)
 
     def head(self, states: Tensor) -> Tensor:
         """Logits (n, V) of decoder states (n, d) of any layer."""
-        return functional.linear(self.normed(states), self.head_weight)
+        return self.products.linear(self.normed(states), self.head_weight)
 
     def encoder_bias(self, length: int) -> Tensor:
         """Relative position bias of the encoder, (1, H, S, S)."""
@@ -160,11 +196,11 @@ def _out(attention: Any) -> Tensor:
     return transposed
 
 
-def _feed_forward(block: Any, gated: bool) -> FeedForward:
+def _feed_forward(block: Any, gated: bool) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
     layer = block.layer[-1]
     dense, gain = layer.DenseReluDense, layer.layer_norm.weight
     wi = torch.cat([dense.wi_0.weight, dense.wi_1.weight]) if gated else dense.wi.weight
-    return FeedForward(wi * gain, dense.wo.weight.T.contiguous(), _activation(dense.act), gated)
+    return wi * gain, dense.wo.weight.T.contiguous(), _activation(dense.act)
 
 
 def _activation(act: torch.nn.Module) -> Callable[[Tensor], Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.models.t5 import head_scale
 
 LossWeights = Literal["index", "uniform", "last"]
 IGNORED = -100  # label of padding, as transformers' collators write it
@@ -40,9 +41,7 @@ def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
 def layer_logits(t5: Any, states: Tensor) -> Tensor:
     """Logits (M, V) of raw states (M, d) of an early layer, dropout included while training, as at the last layer."""
     normed = t5.decoder.dropout(t5.decoder.final_layer_norm(states))
-    if t5.config.scale_decoder_outputs:
-        normed = normed * t5.config.d_model**-0.5
-    return t5.lm_head(normed)
+    return t5.lm_head(normed * head_scale(t5.config))
 
 
 def exit_classifier_losses(classifier: ExitClassifier, t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:

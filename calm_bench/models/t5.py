@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
+from transformers import MT5ForConditionalGeneration, PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 
 from calm_bench.errors import InputError
 from calm_bench.models.exit_classifier import ExitClassifier
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+# mT5 has T5's layout in a class of its own; Flan-T5 and ByT5 are T5 to transformers.
+CLASSES = {"t5": T5ForConditionalGeneration, "mt5": MT5ForConditionalGeneration}
 
 
 @dataclass
@@ -24,11 +26,15 @@ class EarlyExitT5:
 
     All layers share one output head; the final norm is applied to an early state before the head, as the released
     code does (the paper is silent on it).
+
+    `dtype` is how decoding holds weights, keys and values; its activations are float32 in any case, and so is
+    `backbone`, which defines what bfloat16 decoding approximates.
     """
 
-    backbone: T5ForConditionalGeneration
+    backbone: T5ForConditionalGeneration | MT5ForConditionalGeneration
     tokenizer: PreTrainedTokenizerBase
     classifier: ExitClassifier | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def device(self) -> torch.device:
@@ -47,9 +53,7 @@ class EarlyExitT5:
     def head(self, states: Tensor) -> Tensor:
         """Logits (..., V) of decoder states (..., d), whatever layer they come from."""
         normed = self.backbone.decoder.final_layer_norm(states)
-        if self.backbone.config.scale_decoder_outputs:  # T5 v1.0 ties its head to the embedding and scales
-            normed = normed * self.backbone.config.d_model**-0.5
-        return self.backbone.lm_head(normed)
+        return self.backbone.lm_head(normed * head_scale(self.backbone.config))
 
     def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
         """Token ids of each text, end-of-sequence last, cut to `max_tokens`."""
@@ -70,13 +74,19 @@ class EarlyExitT5:
             self.classifier.save(folder)
 
 
-def load(name_or_path: str, device: str = "cpu") -> EarlyExitT5:
-    """Load a T5 checkpoint in float32.
+def head_scale(config: Any) -> float:
+    """What a normed state is multiplied by before the head: T5 v1.0, which ties its head to the embedding, scales."""
+    return config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
+
+
+def load(name_or_path: str, device: str = "cpu", dtype: str = "float32") -> EarlyExitT5:
+    """Load a checkpoint of the T5 family: T5 v1.0 and v1.1, Flan-T5, ByT5, mT5.
 
     Args:
         name_or_path: a `save_pretrained` folder, or a hub name. Only safetensors are read, never a pickle, and no code
             that comes with a checkpoint is run.
         device: "cpu" or "cuda".
+        dtype: "float32" or "bfloat16": how decoding holds weights, keys and values.
 
     Raises:
         InputError: the folder or name is not there, is no T5, or its tensors do not fit.
@@ -93,12 +103,12 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitT5:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_loadable(name_or_path, error)) from error
-    if config.model_type not in ("t5", "mt5"):
+    if config.model_type not in CLASSES:
         raise InputError(f"model.path={name_or_path}: a T5 is needed, this is a {config.model_type!r} checkpoint")
     try:
-        backbone, report = T5ForConditionalGeneration.from_pretrained(
+        backbone, report = CLASSES[config.model_type].from_pretrained(
             name_or_path,
-            config=T5Config.from_pretrained(name_or_path),
+            config=config,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
@@ -112,7 +122,10 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitT5:
         raise InputError(f"model.path={name_or_path}: the checkpoint's tensors do not fit a T5; missing: {wrong[:4]}")
     classifier = ExitClassifier.load(folder, backbone.config.d_model) if folder.is_dir() else None
     return EarlyExitT5(
-        backbone.to(device).eval(), tokenizer, classifier.to(device).eval() if classifier is not None else None
+        backbone.to(device).eval(),
+        tokenizer,
+        classifier.to(device).eval() if classifier is not None else None,
+        getattr(torch, dtype),
     )
 
 

@@ -61,6 +61,7 @@ def generate(
     """
     key = {
         "model": model_identity,
+        "dtype": str(model.dtype),
         "task": identity.of_task(task),
         "examples": [example.id for example in examples],
         "rules": [str(rule) for rule in rules],

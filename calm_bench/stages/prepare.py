@@ -30,7 +30,7 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
     if not config.training.trains:
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
-        model = load(name, device)
+        model = load(name, device, config.model.dtype)
         if "classifier" in config.measure and model.classifier is None:
             raise InputError(
                 f"measure: 'classifier' needs an exit classifier, and {name} has none; "
@@ -47,7 +47,7 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
     with cache.hold("train", key) as folder:
         if not (folder / "model").is_dir():
             _train(config, training_task, folder, device)
-        return load(str(folder / "model"), device), folder.name
+        return load(str(folder / "model"), device, config.model.dtype), folder.name
 
 
 def _training_key(config: Config, task: Task) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def assert_same(
         return 0
     step = next(i for i, t in enumerate(reference) if (t.token_id, t.exit_layer) != (tokens[i], layers[i]))
     earlier = reference[step].confidence if reference[step].exit_layer < layers[step] else float(confidences[step])
-    assert earlier is not None and layers[step] != reference[step].exit_layer, (rule, step, tokens, layers, reference)
+    assert earlier is not None
+    assert layers[step] != reference[step].exit_layer, (rule, step, tokens, layers, reference)
     assert abs(earlier - rule.threshold_at(step, max_new_tokens)) < TIE, (rule, step, earlier)
     return 1
 

@@ -24,7 +24,8 @@ def test_every_rule_equals_the_reference_in_one_pass(model: EarlyExitT5) -> None
 
 
 @pytest.mark.parametrize(
-    ("encoder", "depth", "gated"), [(1, 1, True), (3, 2, True), (2, 6, False), (1, 3, False), (5, 4, True)]
+    ("encoder", "depth", "gated"),
+    [(1, 1, True), (3, 2, True), (2, 6, False), (1, 3, False), (5, 4, True), (1, 24, True)],
 )
 def test_shapes_of_t5(encoder: int, depth: int, gated: bool) -> None:
     model = random_t5(3, encoder=encoder, depth=depth, gated=gated)
@@ -78,10 +79,13 @@ def test_a_rule_does_not_depend_on_the_rules_beside_it(model: EarlyExitT5) -> No
         np.testing.assert_array_equal(together.token_ids[:, index], alone.token_ids[:, 0])
 
 
-@pytest.mark.parametrize("gated", [True, False])
-@pytest.mark.parametrize(("encoder", "depth"), [(2, 4), (4, 2)])
-def test_the_full_model_is_generate_of_transformers(gated: bool, encoder: int, depth: int) -> None:
-    model = random_t5(7, encoder=encoder, depth=depth, gated=gated)
+@pytest.mark.parametrize("kind", ["v1.0", "v1.1", "mt5"])
+@pytest.mark.parametrize(("encoder", "depth"), [(2, 4), (4, 2), (1, 1), (12, 4), (2, 24)])
+def test_the_full_model_is_generate_of_transformers(kind: str, encoder: int, depth: int) -> None:
+    model = random_t5(7, encoder=encoder, depth=depth, gated=kind != "v1.0", mt5=kind == "mt5")
+    assert model.backbone.config.model_type == ("mt5" if kind == "mt5" else "t5")
+    tied = model.backbone.lm_head.weight.data_ptr() == model.backbone.shared.weight.data_ptr()
+    assert tied == (kind == "v1.0")
     sources = random_sources(5, 6)
     generations = decode(model, sources, [Rule.full()], 16)
     for example, source in enumerate(sources):

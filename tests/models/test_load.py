@@ -4,12 +4,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import BertConfig, BertModel, T5ForConditionalGeneration
+from transformers import BertConfig, BertModel, ByT5Tokenizer, MT5ForConditionalGeneration, T5ForConditionalGeneration
 
 import calm_bench
+from calm_bench.decoding import Rule, decode
 from calm_bench.errors import InputError
 from calm_bench.models import EarlyExitT5, from_scratch, load
 from calm_bench.models.tokenizer import train_tokenizer
+from tests.models_for_tests import random_t5
 
 DATA = Path(calm_bench.__file__).parent / "assets/data/tatoeba_enfr/validation.parquet"
 TEXTS = [text for pair in pd.read_parquet(DATA)["translation"][:300] for text in pair.values()]
@@ -48,6 +50,29 @@ def test_half_precision_on_disk_is_float32_in_memory(model: EarlyExitT5, tmp_pat
     assert half.backbone.dtype == torch.float32
     size = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")}
     assert size["half"] < 0.7 * size["whole"]
+
+
+def test_an_mt5_checkpoint(model: EarlyExitT5, tmp_path: Path) -> None:
+    """Its class is another, its head is its own, and a state is not scaled before it."""
+    random = random_t5(3, mt5=True)
+    EarlyExitT5(random.backbone, model.tokenizer).save(tmp_path)
+    again = load(str(tmp_path))
+    assert type(again.backbone) is MT5ForConditionalGeneration
+    torch.testing.assert_close(again.backbone.lm_head.weight, random.backbone.lm_head.weight, rtol=0, atol=0)
+    states = torch.randn(2, 32)
+    torch.testing.assert_close(again.head(states), random.head(states))
+    assert decode(again, [[5, 6, 1]], [Rule.full()], 5).token_ids.tolist() == (
+        decode(random, [[5, 6, 1]], [Rule.full()], 5).token_ids.tolist()
+    )
+
+
+def test_a_byt5_tokenizer(tmp_path: Path) -> None:
+    """Bytes in, bytes out: no file of pieces is needed."""
+    random = random_t5(3)
+    EarlyExitT5(random.backbone, ByT5Tokenizer()).save(tmp_path)
+    again = load(str(tmp_path))
+    assert again.tokenize(["né"]) == [[*(byte + 3 for byte in "né".encode()), 1]]
+    assert again.detokenize(again.tokenize(["né"])) == ["né"]
 
 
 def test_tokens_are_cut_and_end(model: EarlyExitT5) -> None:
