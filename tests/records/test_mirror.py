@@ -64,6 +64,16 @@ def _records(path: Path) -> list[Record]:
     return records
 
 
+def _written(path: Path, seconds: float = 30) -> list[Record]:
+    """The records of a run, once W&B's own process has written its last one: it may still be at it when we are not."""
+    deadline = time.monotonic() + seconds
+    while True:
+        records = _records(path)
+        if any(record.WhichOneof("record_type") == "exit" for record in records) or time.monotonic() > deadline:
+            return records
+        time.sleep(0.1)
+
+
 def _values(items: Iterable[HistoryItem | SummaryItem]) -> dict[str, Any]:
     """What was logged under each key, with the parts of an image, table or histogram below it."""
     values: dict[str, Any] = {}
@@ -93,7 +103,7 @@ def test_a_finished_run_is_mirrored_offline(
         f"W&B: offline; upload it with `wandb login` (once) and `wandb sync {folder}`"
     ]
 
-    records = _records(next(folder.glob("run-*.wandb")))
+    records = _written(next(folder.glob("run-*.wandb")))
     (start,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert (start.project, start.run_group, start.display_name, list(start.tags)) == (
         "a-project",
