@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from calm_bench.calibration import METHODS
 from calm_bench.errors import InputError
 from calm_bench.refusal import refuse_unknown
 
@@ -107,6 +108,7 @@ class CalibrationConfig:
     trials: int = MISSING
     fraction: float = MISSING
     seed: int = MISSING
+    bootstrap_seed: int = MISSING
 
     def __post_init__(self) -> None:
         for objective in ("textual", "risk"):
@@ -114,7 +116,7 @@ class CalibrationConfig:
                 _in_open_unit(f"calibration.{objective}", delta)
         _in_open_unit("calibration.epsilon", self.epsilon)
         _in_open_unit("calibration.fraction", self.fraction)
-        _one_of("calibration.method", self.method, ("ltt", "ucb", "crc", "naive"))
+        _one_of("calibration.method", self.method, METHODS)
         _at_least("calibration.trials", self.trials, 0)
 
 

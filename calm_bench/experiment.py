@@ -23,7 +23,7 @@ from calm_bench.stages.certify import certificates, frontier
 from calm_bench.stages.generate import generate, make_rules
 from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.prepare import prepare
-from calm_bench.stages.score import score
+from calm_bench.stages.score import Scores, score
 from calm_bench.tasks.task import Task
 
 
@@ -70,16 +70,17 @@ def _run(config: Config, record: Run, device: str) -> None:
     model, identity = prepare(config, task, _training_task(config, task), cache, device)
     rules = make_rules(config, task, model.depth)
     generations, tokens = generate(model, identity, task, examples, rules, cache, config.batch_size)
-    scores = score(generations, rules, task)
-    points = frontier(scores, config.calibration.seed)
+    scored = score(generations, task)
+    scores = Scores.of(scored, task.quality)
+    points = frontier(scores, config.calibration.bootstrap_seed)
     promised, issued = certificates(scores, config.calibration)
-    timings = measure_time(model, task, examples, scores, issued, config.timing, config.calibration.seed)
+    timings = measure_time(model, task, examples, rules, issued, config.timing, config.seed)
 
-    record.write("generations", scores.frame)
+    record.write("generations", scored)
     record.write("tokens", tokens)
     record.write("certificates", promised)
     record.write("timings", timings)
-    record.write("frontier", with_seconds(points, timings, config.calibration.seed))
+    record.write("frontier", with_seconds(points, timings, config.calibration.bootstrap_seed))
     record.finish(
         promises=[certificate.promise for certificate in issued],
         n=len(examples),

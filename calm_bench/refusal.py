@@ -22,7 +22,7 @@ def one_line(report: str, schema: type, conf: Path) -> str:
         conf: the folder of config groups, whose files are listed for a choice that does not exist.
     """
     if option := re.search(r"Could not override '([^']+)'", report):
-        return _unknown_option(option[1], schema)
+        return unknown_option(option[1], list(_options(schema)))
     if choice := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", report):
         group, name = choice[1], choice[2]
         allowed = sorted(file.stem for file in (conf / group).glob("*.yaml"))
@@ -47,15 +47,15 @@ def refuse_unknown(composed: DictConfig, schema: type, prefix: str = "") -> None
     known = {field.name for field in fields(schema)}
     for key, value in composed.items_ex(resolve=False):
         if key not in known:
-            raise InputError(_unknown_option(prefix + str(key), schema, prefix))
+            raise InputError(unknown_option(prefix + str(key), list(_options(schema, prefix))))
         kind = OmegaConf.get_type(value) if isinstance(value, DictConfig) else None
         if kind is not None and is_dataclass(kind):
             refuse_unknown(value, kind, f"{prefix}{key}.")
 
 
-def _unknown_option(name: str, schema: type, prefix: str = "") -> str:
-    known = [f"{prefix}{option}" for option in _options(schema)]
-    return f"{name}: no such option{_nearest(name, known)}; `--cfg job` lists all"
+def unknown_option(name: str, known: list[str], listing: str = "--cfg job") -> str:
+    """The line about an option that is none of `known`; the argument `listing` shows them all."""
+    return f"{name}: no such option{_nearest(name, known)}; `{listing}` lists all"
 
 
 def _options(schema: type, prefix: str = "") -> Iterator[str]:

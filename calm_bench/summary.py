@@ -6,47 +6,83 @@ from typing import Any
 
 import pandas as pd
 
+from calm_bench.calibration.methods import find_method
+from calm_bench.calibration.promise import promise
 from calm_bench.records.store import Run
 
 LEGEND = (
     "layers and score: over all examples, which also calibrated; seconds: one text at batch 1, encoder included;",
-    "broken: random splits whose held-out mean loss exceeded δ, out of all (the promise allows a share of ε).",
+    "broken: share of the random splits whose held-out mean loss exceeded δ; a promise allows a share of ε, the held-out",
+    "part, being finite, somewhat more. Where ε is empty, the method gives no such probability.",
 )
 
 
 def lines(run: Run) -> list[str]:
     """The certified rules as a table, the speed comparison if there is one, and the promises in words."""
-    about = run.info["summary"]
-    frontier, certificates = run.read("frontier"), run.read("certificates")
-    title = f"{run.info['name']}: {about['n']} examples, {about['layers']} decoder layers; score: {about['quality']}"
-    issued = certificates[certificates["trial"].isna()]
-    promises = [
-        text for text, threshold in zip(run.info["promises"], issued["threshold"], strict=True) if pd.notna(threshold)
-    ]
-    kept_by_full = len(issued) - len(promises)
     return [
-        title,
+        title(run),
         "",
-        *_table(_certified(certificates, frontier)),
+        *table(run, issued(run)),
         "",
-        *LEGEND,
-        "",
-        *_speed(about["speed"]),
-        *(f"promise: {text}" for text in promises),
-        *([f"no threshold was certified for {kept_by_full} of {len(issued)} promises"] if kept_by_full else []),
+        *_speed(run.info["summary"]["speed"]),
+        *in_words(issued(run)),
     ]
 
 
-def _certified(certificates: pd.DataFrame, frontier: pd.DataFrame) -> list[list[str]]:
-    rows = [["measure", "objective", "δ", "threshold", "layers", "score", "seconds", "speedup", "broken"]]
+def title(run: Run) -> str:
+    """What the run is about, and which metrics its scores and losses are."""
+    about = run.info["summary"]
+    return (
+        f"{run.info['name']}: {about['n']} examples, {about['layers']} decoder layers; "
+        f"score: {about['quality']}; losses by: {about['similarity']}"
+    )
+
+
+def issued(run: Run) -> pd.DataFrame:
+    """The certificates made on all examples, with the column promise: one sentence each."""
+    certificates = run.read("certificates")
+    rows = certificates[certificates["trial"].isna()]
+    return rows.assign(promise=[_promise(row) for _, row in rows.iterrows()])
+
+
+def table(run: Run, certificates: pd.DataFrame) -> list[str]:
+    """The full model, a line for each of these certificates, and the legend."""
+    return [*_aligned(_certified(certificates, run.read("certificates"), run.read("frontier"))), "", *LEGEND]
+
+
+def in_words(certificates: pd.DataFrame) -> list[str]:
+    """The promise of each certified threshold, and how many promises only the full model keeps."""
+    kept = certificates[certificates["threshold"].notna()]
+    by_full = len(certificates) - len(kept)
+    lacking = f"no threshold was certified for {by_full} of {len(certificates)} promises"
+    return [*(f"promise: {text}" for text in kept["promise"]), *([lacking] if by_full else [])]
+
+
+def _promise(row: pd.Series) -> str:
+    return promise(
+        find_method(row["method"]).guarantee,
+        objective=row["objective"],
+        delta=row["delta"],
+        epsilon=row["epsilon"],
+        measure=row["measure"],
+        n=row["n_calibration"],
+        threshold=None if pd.isna(row["threshold"]) else row["threshold"],
+    )
+
+
+def _certified(issued: pd.DataFrame, certificates: pd.DataFrame, frontier: pd.DataFrame) -> list[list[str]]:
     full = frontier[frontier["measure"] == "full"].iloc[0]
-    rows.append(["full model", "", "", "", *_rule(full), ""])
-    for _, row in certificates[certificates["trial"].isna()].iterrows():
+    rows = [
+        ["measure", "objective", "method", "δ", "threshold", "layers", "score", "seconds", "speedup", "ε", "broken"],
+        ["full model", "", "", "", "", *_rule(full), "", ""],
+    ]
+    for _, row in issued.iterrows():
         same = frontier["measure"].eq(row["measure"]) & frontier["threshold"].eq(row["threshold"])
         rule = full if pd.isna(row["threshold"]) else frontier[same].iloc[0]
         threshold = "full model" if pd.isna(row["threshold"]) else f"{row['threshold']:g}"
-        what = [row["measure"], row["objective"], f"{row['delta']:g}", threshold]
-        rows.append([*what, *_rule(rule), _broken(certificates, row)])
+        what = [row["measure"], row["objective"], row["method"], f"{row['delta']:g}", threshold]
+        sure = find_method(row["method"]).guarantee == "probability"
+        rows.append([*what, *_rule(rule), f"{row['epsilon']:g}" if sure else "", _broken(certificates, row)])
     return rows
 
 
@@ -57,9 +93,10 @@ def _rule(point: pd.Series) -> list[str]:
 
 
 def _broken(certificates: pd.DataFrame, row: pd.Series) -> str:
-    names = ["objective", "delta", "measure", "method"]
+    names = ["objective", "delta", "epsilon", "measure", "method"]
     trials = certificates[(certificates[names] == row[names]).all(axis=1) & certificates["trial"].notna()]
-    return f"{(trials['test_loss'] > row['delta']).sum()}/{len(trials)}" if len(trials) else ""
+    broken = trials["test_loss"] > row["delta"]
+    return f"{broken.mean():.2f} ({broken.sum()}/{len(trials)})" if len(trials) else ""
 
 
 def _speed(comparisons: list[dict[str, Any]]) -> list[str]:
@@ -76,10 +113,10 @@ def _speed(comparisons: list[dict[str, Any]]) -> list[str]:
         ]
         for row in comparisons
     ]
-    return [*_table(rows), ""]
+    return [*_aligned(rows), ""]
 
 
-def _table(rows: list[list[str]]) -> list[str]:
+def _aligned(rows: list[list[str]]) -> list[str]:
     """Rows of cells as lines, the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

@@ -10,7 +10,7 @@ MEASURES = ["softmax", "state", "classifier"]
 QUICK = ["tracking=disabled", "timing.examples=0", "calibration.trials=5"]
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+def start(*arguments: str, cwd: Path, module: str = "calm_bench") -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
@@ -18,7 +18,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "calm_bench", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,
@@ -37,7 +37,7 @@ class Done:
     stderr: str
 
 
-def run(*arguments: str, cwd: Path) -> Done:
-    process = start(*arguments, cwd=cwd)
+def run(*arguments: str, cwd: Path, module: str = "calm_bench") -> Done:
+    process = start(*arguments, cwd=cwd, module=module)
     out, err = process.communicate(timeout=300)
     return Done(cwd, process.returncode, out, err)

@@ -48,7 +48,7 @@ def certify(
 
     `losses` (K, n) in [0, 1]: loss of each calibration example at each threshold. `thresholds` (K,): strictly
     descending, in (0, 1]; the full model is not among them. `objective` says which loss it is: "textual" or "risk".
-    `delta`, `epsilon` in (0, 1). `method`: "ltt", "ucb", "crc", "naive", or a Method.
+    `delta`, `epsilon` in (0, 1). `method`: a name in METHODS ("ltt", "ucb", "crc", "naive", ...), or a Method.
     Raises InputError, in one line, on anything else.
     """
     check_choice("objective", objective, OBJECTIVES)

@@ -134,9 +134,16 @@ _BOUNDS: dict[str, Callable[[FloatArray, BoolArray, float], FloatArray]] = {
 }
 _PROCEDURES = {"fixed_sequence": fixed_sequence, "bonferroni": bonferroni}
 
-METHODS: dict[str, Method] = {
-    method.name: method for method in (LearnThenTest(), UpperConfidenceBound(), ConformalRiskControl(), Naive())
-}
+_NAMED: tuple[Method, ...] = (
+    LearnThenTest(),
+    UpperConfidenceBound(),
+    ConformalRiskControl(),
+    Naive(),
+    LearnThenTest("hoeffding"),
+    LearnThenTest("wsr"),
+    LearnThenTest(procedure="bonferroni"),
+)
+METHODS = {method.name: method for method in _NAMED}
 """The methods that a name can choose."""
 
 

@@ -131,25 +131,39 @@ class Run:
         Raises:
             InputError: a column does not fit the schema, or the folder cannot be written.
         """
-        table = schema.to_table(name, frame)
-        with replacing(self.file(name)) as file:
-            pq.write_table(table, file, compression="zstd")
+        self._write(name, schema.to_table(name, frame))
+
+    def append(self, name: str, frame: pd.DataFrame) -> None:
+        """Add rows to the table called `name`, all of them or none; the rows that are there stay as they are."""
+        rows = [self._read(name), schema.to_table(name, frame)]
+        self._write(name, pa.concat_tables(rows, promote_options="permissive"))
 
     def read(self, name: str) -> pd.DataFrame:
         """Read the table called `name`; raises InputError where it is missing, torn or does not fit the schema."""
+        return schema.to_frame(name, self._read(name), self.file(name))
+
+    def _read(self, name: str) -> pa.Table:
         path = self.file(name)
         if not path.exists():
             raise InputError(f"{path}: no such table; the run is {self.status}")
         try:
-            table = pq.ParquetFile(path).read()
+            return pq.ParquetFile(path).read()
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: torn or not a Parquet file: {str(error).splitlines()[0]}") from error
-        return schema.to_frame(name, table, path)
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        with replacing(self.file(name)) as file:
+            pq.write_table(table, file, compression="zstd")
 
     def finish(self, promises: Sequence[str] = (), **summary: Any) -> None:
         """Close the record as `finished`: the promises in words, and the summary's scalars (a NaN becomes null)."""
         self.info |= {"promises": list(promises), "summary": plain(summary)}
         self.mark("finished")
+
+    def add_promises(self, promises: Sequence[str]) -> None:
+        """Add promises made after the run had finished; everything else in run.json stays as it is."""
+        self.info["promises"] = [*self.info["promises"], *promises]
+        self._save()
 
     def mark(self, status: Literal["finished", "interrupted", "failed"]) -> None:
         """Close the record with `status`, the time and the peak memory."""

@@ -8,6 +8,7 @@ import pandas as pd
 from calm_bench.calibration import Certificate, certify, trials
 from calm_bench.calibration.promise import Objective
 from calm_bench.config import CalibrationConfig
+from calm_bench.records.schema import CERTIFICATES
 from calm_bench.stages.score import Floats, Scores
 
 RESAMPLES = 1000
@@ -17,14 +18,15 @@ def frontier(scores: Scores, seed: int) -> pd.DataFrame:
     """One row per rule: quality and cost with 95% bootstrap intervals over examples; seconds are still missing."""
     draws = np.random.default_rng(seed).integers(scores.tokens.shape[1], size=(RESAMPLES, scores.tokens.shape[1]))
     rows = []
+    every = scores.statistics(range(len(scores.rules)))
     for index, rule in enumerate(scores.rules):
-        statistics = scores.statistics[index]
+        statistics = every[index]
         low, high = scores.quality.interval(statistics, resamples=RESAMPLES, seed=seed)
         layers, tokens = scores.layers[index], scores.tokens[index]
         layers_low, layers_high = np.quantile(layers[draws].sum(1) / tokens[draws].sum(1), [0.025, 0.975])
         rows.append(
             {
-                "measure": rule.name,
+                "measure": rule.measure,
                 "threshold": rule.threshold,
                 "n": len(tokens),
                 "score": scores.quality.aggregate(statistics),
@@ -76,7 +78,7 @@ def certificates(scores: Scores, settings: CalibrationConfig) -> tuple[pd.DataFr
                 )
                 if settings.trials:
                     rows += [{**names, **row} for row in _trials(scores, losses, indices, grid, common, settings)]
-    return pd.DataFrame(rows), issued
+    return pd.DataFrame(rows, columns=CERTIFICATES.names), issued
 
 
 def _trials(
@@ -97,8 +99,9 @@ def _trials(
         **common,  # type: ignore[arg-type]
     )
     rows = []
-    for trial, (place, test) in enumerate(zip(result.index, result.test, strict=True)):
-        chosen = scores.full if place < 0 else indices[place]
+    rules = [scores.full if place < 0 else indices[place] for place in result.index]
+    statistics = scores.statistics(rules)
+    for trial, (place, chosen, test) in enumerate(zip(result.index, rules, result.test, strict=True)):
         rows.append(
             {
                 "trial": trial,
@@ -106,7 +109,7 @@ def _trials(
                 "threshold": None if place < 0 else grid[place],
                 "p_value": result.p_values[trial],
                 "test_loss": losses[chosen, test].mean(),
-                "test_score": scores.quality.aggregate(scores.statistics[chosen, test]),
+                "test_score": scores.quality.aggregate(statistics[chosen][test]),
                 **_costs(scores, chosen, test),
             }
         )

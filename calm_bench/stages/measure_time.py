@@ -17,7 +17,6 @@ from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.weights import FusedT5
 from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.records.schema import TIMINGS
-from calm_bench.stages.score import Scores
 from calm_bench.tasks.task import Example, Task
 
 GRID_BATCH = 32  # examples decoded together when a whole grid is timed
@@ -27,20 +26,19 @@ def measure_time(
     model: EarlyExitT5,
     task: Task,
     examples: Sequence[Example],
-    scores: Scores,
+    rules: Sequence[Rule],
     issued: Sequence[Certificate],
     settings: TimingConfig,
     seed: int,
 ) -> pd.DataFrame:
-    """The timings table: the full model and every certified rule, and whatever else `settings` asks for."""
+    """The timings table: of `rules` the full model and every certified one, and whatever else `settings` asks for."""
     if not settings.examples:
         return pd.DataFrame(columns=TIMINGS.names)
     weights = FusedT5(model)
     spread = np.linspace(0, len(examples) - 1, min(settings.examples, len(examples))).round().astype(int)
     timed = [examples[index] for index in spread]  # not the first ones: files are often sorted by length
     sources = model.tokenize([example.source for example in timed], task.max_source_tokens)
-    rules = _rules(scores, issued, settings)
-    arms = [_rule_arm(weights, rule, task.max_new_tokens) for rule in rules]
+    arms = [_rule_arm(weights, rule, task.max_new_tokens) for rule in _timed(rules, issued, settings)]
     if settings.generate:
         arms.append(_transformers_arm(model, task.max_new_tokens))
     table = time_arms(
@@ -53,7 +51,7 @@ def measure_time(
         seed=seed,
     )
     if settings.grid:
-        table = pd.concat([table, _time_grids(weights, task, scores, sources, timed, settings, seed)])
+        table = pd.concat([table, _time_grids(weights, task, rules, sources, timed, settings, seed)])
     return table.reset_index(drop=True)
 
 
@@ -78,15 +76,21 @@ def arm_name(measure: str, threshold: float | None) -> str:
     return measure if threshold is None or np.isnan(threshold) else f"{measure}@{threshold:g}"
 
 
-def _rules(scores: Scores, issued: Sequence[Certificate], settings: TimingConfig) -> list[Rule]:
+def _timed(rules: Sequence[Rule], issued: Sequence[Certificate], settings: TimingConfig) -> list[Rule]:
     """The full model first, then each rule to be timed once."""
     wanted = {(certificate.measure, certificate.threshold) for certificate in issued}
-    wanted |= {(measure, threshold) for measure in scores.measures for threshold in settings.thresholds}
+    wanted |= {(measure, threshold) for measure in _grids(rules) for threshold in settings.thresholds}
     return [
         rule
-        for rule in scores.rules
+        for rule in rules
         if rule.name == "full" or (rule.name, rule.threshold) in wanted or (settings.static and rule.name == "static")
     ]
+
+
+def _grids(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
+    """The rules of each confidence measure."""
+    names = dict.fromkeys(rule.name for rule in rules if rule.measure is not None)
+    return {name: [rule for rule in rules if rule.name == name] for name in names}
 
 
 def _rule_arm(weights: FusedT5, rule: Rule, max_new_tokens: int) -> Arm:
@@ -136,7 +140,7 @@ def transformers_generate(model: EarlyExitT5, source: Source, max_new_tokens: in
 def _time_grids(
     weights: FusedT5,
     task: Task,
-    scores: Scores,
+    rules: Sequence[Rule],
     sources: Sequence[Source],
     examples: Sequence[Example],
     settings: TimingConfig,
@@ -160,8 +164,7 @@ def _time_grids(
         return Arm(name, measure, None, run)
 
     arms = []
-    for measure in scores.measures:
-        grid = [scores.rules[index] for index in scores.rows_of(measure)]
+    for measure, grid in _grids(rules).items():
         arms.append(arm(f"grid:{measure}", measure, [grid]))
         arms.append(arm(f"one_by_one:{measure}", measure, [[rule] for rule in grid]))
     return time_arms(

@@ -1,0 +1,193 @@
+"""New promises from a finished run's records, without a model: the command `python -m calm_bench.certify`.
+
+The losses of every example under every rule are in the record: another tolerance, probability or method is arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from calm_bench import config as configuration
+from calm_bench import summary
+from calm_bench.calibration import METHODS
+from calm_bench.config import CalibrationConfig
+from calm_bench.errors import InputError
+from calm_bench.records.stages import locked
+from calm_bench.records.store import Run
+from calm_bench.refusal import unknown_option
+from calm_bench.stages.certify import certificates
+from calm_bench.stages.score import Scores
+
+if TYPE_CHECKING:
+    from calm_bench.metrics.metric import Metric
+
+PROMISE = ["objective", "delta", "epsilon", "measure", "method"]
+FIXED = ("fraction", "seed", "bootstrap_seed")
+HELP = """\
+  python -m calm_bench.certify runs/demo-1a2b3c4d5e calibration.risk=[0.03]
+  python -m calm_bench.certify runs/*/ calibration.textual=[0.15,0.2] calibration.risk=[] calibration.epsilon=0.1
+  python -m calm_bench.certify runs/demo-1a2b3c4d5e calibration.method=naive
+
+What is not given is what the run was given. Options:
+  calibration.textual=[...]   tolerances delta of textual consistency, each in (0, 1); [] for none
+  calibration.risk=[...]      tolerances delta of risk consistency, each in (0, 1); [] for none
+  calibration.epsilon=X       probability with which a promise may fail, in (0, 1)
+  calibration.method=NAME     {methods}
+  calibration.trials=N        random splits that check each promise; 0 for none
+
+calibration.fraction and the seeds stay the run's own: all its promises are checked on the same splits.
+Choosing a tolerance after having seen its result is not covered by a promise: decide first, then certify.
+
+New rows are added to RUN/certificates.parquet and new sentences to RUN/run.json; a row that is there (same objective,
+delta, epsilon, measure, method and trial) stays as it is. `python -m analysis RUN --out RUN/figures` draws again.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command. Exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m calm_bench.certify",
+        usage="%(prog)s RUN [RUN ...] [calibration.KEY=VALUE ...]",
+        description="New promises from a finished run's records, without a model.",
+        epilog=HELP.format(methods=", ".join(METHODS)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("given", nargs="*", metavar="RUN", help="folder of a finished run")
+    given, unknown = parser.parse_known_args(arguments)
+    try:
+        if unknown:
+            raise InputError(f"unrecognized arguments: {' '.join(unknown)}; see --help")
+        options = [text for text in given.given if _is_option(text)]
+        folders = [text for text in given.given if not _is_option(text)]
+        if not folders:
+            raise InputError(
+                "no run given: python -m calm_bench.certify runs/RUN_ID calibration.risk=[0.03]; see --help"
+            )
+        changes = parse(options)
+        runs = [_finished(folder) for folder in folders]  # every run is looked at before any is changed
+        settings = [settings_of(run, changes) for run in runs]
+        for run, wanted in zip(runs, settings, strict=True):
+            print("\n".join(certify(run, wanted)))
+    except InputError as error:
+        print(f"calm-bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parse(options: Sequence[str]) -> dict[str, Any]:
+    """`calibration.KEY=VALUE ...`, in Hydra's syntax, as {KEY: VALUE}. Raises InputError."""
+    known = [field.name for field in fields(CalibrationConfig)]
+    changes: dict[str, Any] = {}
+    for text in options:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise InputError(f"{text}: {str(error).splitlines()[0]}; see --help") from None
+        group, _, key = str(override.key_or_group).rpartition(".")
+        if group != "calibration" or key not in known or override.is_delete():
+            name = f"{group}.{key}".removeprefix(".")
+            raise InputError(unknown_option(name, [f"calibration.{key}" for key in known], "--help"))
+        if override.is_sweep_override():
+            raise InputError(f"{text}: one value at a time, or a list in brackets; see --help")
+        changes[key] = override.value()
+    return changes
+
+
+def settings_of(run: Run, changes: Mapping[str, Any]) -> CalibrationConfig:
+    """The run's own calibration with these changes, checked. Raises InputError."""
+    known = {field.name for field in fields(CalibrationConfig)}
+    recorded = run.info["config"]["calibration"]
+    own = OmegaConf.structured(CalibrationConfig)
+    own.merge_with({"bootstrap_seed": recorded["seed"]}, {key: recorded[key] for key in known if key in recorded})
+    for key, value in changes.items():
+        before = own[key]
+        try:
+            own[key] = value
+            after = own[key]
+        except OmegaConfBaseException as error:
+            raise InputError(f"calibration.{key}={value}: {str(error).splitlines()[0]}") from None
+        if key in FIXED and after != before:
+            raise InputError(
+                f"calibration.{key}={value} must stay {before}, the run's own: all promises of a record are checked on "
+                "the same splits"
+            )
+    settings = OmegaConf.to_object(own)
+    assert isinstance(settings, CalibrationConfig)
+    return settings
+
+
+def certify(run: Run, settings: CalibrationConfig) -> list[str]:
+    """Add what the run's record lacks of these promises; the lines to print, the last of them `run: FOLDER`."""
+    with locked(run.path):
+        run = Run.open(run.path)
+        scores = Scores.of(run.read("generations"), _quality(run))
+        rows, _ = certificates(scores, settings)
+        there = run.read("certificates")
+        new = rows[~_keys(rows).isin(_keys(there))]
+        if len(new):
+            run.append("certificates", new)
+        issued = summary.issued(run)
+        run.add_promises(issued["promise"].tolist()[len(run.info["promises"]) :])  # also those of a killed process
+    asked = issued[_keys(issued).isin(_keys(rows))]
+    added = new["trial"].isna().sum()
+    return [
+        summary.title(run),
+        "",
+        *summary.table(run, asked),
+        "",
+        *summary.in_words(asked),
+        "",
+        f"promises added: {added}, there before: {len(asked) - added}; rows added to certificates.parquet: {len(new)}",
+        f"run: {run.path}",
+    ]
+
+
+def _keys(certificates: pd.DataFrame) -> pd.MultiIndex:
+    """What a row is recognised by; trial -1 for a promise made on all examples."""
+    return pd.MultiIndex.from_frame(certificates[PROMISE].assign(trial=certificates["trial"].fillna(-1).astype(int)))
+
+
+def _is_option(text: str) -> bool:
+    return re.match(r"[+~]*[A-Za-z_][\w./@]*=", text) is not None and not Path(text).exists()
+
+
+def _finished(folder: str) -> Run:
+    run = Run.open(folder)
+    if run.status != "finished":
+        raise InputError(f"{folder}: the run is {run.status}; only a finished one has the losses to certify")
+    return run
+
+
+def _quality(run: Run) -> Metric:
+    """The metric that the run's tables report."""
+    with _without_transformers():
+        import evaluate  # noqa: F401
+    metric: Metric = configuration.build(run.info["config"]["task"]["quality"])
+    return metric
+
+
+@contextmanager
+def _without_transformers() -> Iterator[None]:
+    """`evaluate` imports transformers, and torch with it, for pipelines alone: three seconds that no metric needs."""
+    absent = "transformers" not in sys.modules
+    if absent:
+        sys.modules["transformers"] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["transformers"]

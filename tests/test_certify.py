@@ -1,0 +1,205 @@
+"""New promises from old records: the same arithmetic as in a run, rows only added, and no model loaded."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from calm_bench import recertify, summary
+from calm_bench.config import CalibrationConfig
+from calm_bench.errors import InputError
+from calm_bench.metrics.bleu import Bleu
+from calm_bench.metrics.chrf import ChrF
+from calm_bench.records.store import Run
+from calm_bench.stages.certify import certificates, frontier
+from calm_bench.stages.score import Scores, score
+from tests import cli
+
+WORDS = ["le", "chat", "dort", "sur", "la", "table", "et", "le", "chien", "court", "vite", "dans", "le", "jardin"]
+RULES = [("full", None), ("static", 1.0), ("softmax", 0.9), ("softmax", 0.5), ("state", 0.9), ("state", 0.5)]
+SETTINGS = {"textual": [0.3], "risk": [0.2], "epsilon": 0.1, "method": "ltt", "trials": 6, "fraction": 0.8, "seed": 0}
+BLEU = {"_target_": "calm_bench.metrics.bleu.Bleu"}
+
+
+class TranslationMetrics:
+    """What scoring needs of a task."""
+
+    quality, similarity = Bleu(), ChrF()
+
+
+@pytest.fixture(scope="module")
+def scored() -> pd.DataFrame:
+    """60 examples under six rules: the lower the threshold, the more often the last words are missing."""
+    rows = []
+    for example in range(60):
+        text = " ".join(WORDS[(example + k) % len(WORDS)] for k in range(8))
+        for number, (measure, threshold) in enumerate(RULES):
+            words = text.split()[: 8 - (number if (example + number) % 4 == 0 else 0)]
+            rows.append(
+                {
+                    "example_id": f"e{example}", "split": "test", "measure": measure, "threshold": threshold,
+                    "decay": "none", "source": text, "prediction": " ".join(words), "reference": [text, text.upper()],
+                    "n_tokens": 9, "mean_exit_layer": 8.0 - number, "flops": 9 - number, "flops_elbayad": 9 - number,
+                }
+            )  # fmt: skip
+    return score(pd.DataFrame(rows), TranslationMetrics())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(tmp_path: Path, scored: pd.DataFrame) -> Run:
+    """A finished run on those texts, made by the stages of the main command."""
+    settings = CalibrationConfig(**SETTINGS, bootstrap_seed=0)
+    scores = Scores.of(scored, Bleu())
+    promised, issued = certificates(scores, settings)
+    config = {"calibration": SETTINGS, "task": {"quality": BLEU}}
+    record = Run.create(tmp_path / "runs", "demo-1", config, name="demo", seed=0)
+    record.write("generations", scored)
+    record.write("certificates", promised)
+    record.write(
+        "frontier", frontier(scores, 0).assign(seconds=None, speedup=None, speedup_low=None, speedup_high=None)
+    )
+    promises = [certificate.promise for certificate in issued]
+    record.finish(promises, n=60, layers=8, quality="BLEU", similarity="chrF", speed=[])
+    return record
+
+
+def again(run: Run, *options: str) -> list[str]:
+    return recertify.certify(run, recertify.settings_of(run, recertify.parse(options)))
+
+
+def test_without_a_change_nothing_is_added(run: Run) -> None:
+    before = {path.name: path.read_bytes() for path in run.path.glob("*.*")}
+    printed = again(run)
+    assert printed[-2] == "promises added: 0, there before: 4; rows added to certificates.parquet: 0"
+    assert printed[-1] == f"run: {run.path}"
+    assert {path.name: path.read_bytes() for path in run.path.glob("*.parquet")}.items() <= before.items()
+    assert Run.open(run.path).info == run.info
+
+
+def test_rows_equal_those_of_a_run_with_these_settings(run: Run, scored: pd.DataFrame) -> None:
+    before = run.read("certificates")
+    again(run, "calibration.risk=[0.02,0.3]", "calibration.method=ucb", "calibration.epsilon=0.2")
+    after = run.read("certificates")
+    pd.testing.assert_frame_equal(after[: len(before)], before)
+
+    changed = {**SETTINGS, "risk": [0.02, 0.3], "method": "ucb", "epsilon": 0.2}
+    expected, issued = certificates(Scores.of(scored, Bleu()), CalibrationConfig(**changed, bootstrap_seed=0))
+    added = after[len(before) :].reset_index(drop=True)
+    pd.testing.assert_frame_equal(added, expected, check_dtype=False)
+    assert added["test_score"].nunique() > 5
+    assert Run.open(run.path).info["promises"][4:] == [certificate.promise for certificate in issued]
+
+
+def test_only_what_lacks_is_added(run: Run) -> None:
+    printed = again(run, "calibration.risk=[0.2,0.25]", "calibration.trials=8")
+    rows = run.read("certificates")
+    assert printed[-2] == "promises added: 2, there before: 4; rows added to certificates.parquet: 26"
+    assert not rows.duplicated([*recertify.PROMISE, "trial"]).any()
+    sizes = rows[rows["trial"].notna()].groupby(["objective", "delta", "measure"]).size()
+    assert set(sizes) == {8}
+    again(run, "calibration.risk=[0.2,0.25]", "calibration.trials=8")
+    pd.testing.assert_frame_equal(run.read("certificates"), rows)
+
+
+def test_more_trials_go_on_with_the_same_splits(run: Run, scored: pd.DataFrame) -> None:
+    again(run, "calibration.trials=9")
+    once, _ = certificates(Scores.of(scored, Bleu()), CalibrationConfig(**{**SETTINGS, "trials": 9}, bootstrap_seed=0))
+    keys = [*recertify.PROMISE, "trial"]
+    found, expected = (
+        frame[frame["trial"].notna()].sort_values(keys).reset_index(drop=True)
+        for frame in (run.read("certificates"), once)
+    )
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+def test_promises_that_a_killed_process_left_out_are_added(run: Run) -> None:
+    again(run, "calibration.epsilon=0.2")
+    complete = Run.open(run.path).info
+    run.info["promises"] = complete["promises"][:4]
+    run.add_promises([])  # as if it had died after the table was written
+    again(run)
+    assert Run.open(run.path).info == complete
+
+
+def test_the_table_names_the_method_and_shows_broken_promises_beside_epsilon(run: Run) -> None:
+    header, _, *rows = again(run, "calibration.method=naive", "calibration.textual=[]", "calibration.epsilon=0.1")[2:6]
+    assert header.split()[-2:] == ["ε", "broken"]
+    assert [row.split()[:4] for row in rows] == [[measure, "risk", "naive", "0.2"] for measure in ("softmax", "state")]
+    promised = next(line for line in summary.lines(run) if line.startswith("softmax"))
+    assert promised.split()[-3:-1] == ["0.1", "0.00"]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("calibration.epsilom=0.1", "calibration.epsilom: no such option (did you mean calibration.epsilon?)"),
+        ("limit=3", "limit: no such option"),
+        ("calibration=paper", "calibration: no such option"),
+        ("+calibration.more=1", "calibration.more: no such option"),
+        ("calibration.risk=[0.1", "see --help"),
+        ("calibration.epsilon=0.1,0.2", "one value at a time"),
+        ("calibration.epsilon=warm", "calibration.epsilon=warm: Value 'warm'"),
+        ("calibration.epsilon=${nowhere}", "calibration.epsilon=${nowhere}: Interpolation key 'nowhere' not found"),
+        ("calibration.textual=[1.1]", "calibration.textual=1.1 must lie strictly between 0 and 1"),
+        ("calibration.method=best", "calibration.method='best' must be one of ltt, ucb, crc, naive"),
+        ("calibration.seed=1", "calibration.seed=1 must stay 0"),
+        ("calibration.fraction=0.5", "calibration.fraction=0.5 must stay 0.8"),
+    ],
+)
+def test_options_are_refused_in_one_line(run: Run, option: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        again(run, option)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_only_finished_runs_are_certified(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    other = run.path.with_name("other")
+    shutil.copytree(run.path, other)
+    Run.open(other).mark("interrupted")
+    before = run.read("certificates")
+    for arguments in ([str(run.path), str(other)], [str(run.path), "nowhere"], []):
+        with pytest.raises(SystemExit, match="2"):
+            recertify.main([*arguments, "calibration.risk=[0.3]"])
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    pd.testing.assert_frame_equal(run.read("certificates"), before)
+
+
+def test_an_incomplete_generations_table_is_refused(scored: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="every example must stand under every rule once"):
+        Scores.of(scored.drop(index=7), Bleu())
+    with pytest.raises(InputError, match="the full model's texts are missing"):
+        Scores.of(scored[scored["measure"] != "full"], Bleu())
+
+
+@pytest.mark.slow
+def test_the_command_on_a_real_record(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    short = [f"model.path={tiny_checkpoint}", "limit=30", "task.max_new_tokens=8", *cli.QUICK]
+    done = cli.run(*short, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = done.stdout.splitlines()[-1].removeprefix("run: ")
+    before = Run.open(tmp_path / folder)
+
+    program = (
+        "import sys\n"
+        "from calm_bench.recertify import main\n"
+        "main(sys.argv[1:])\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    options = ["calibration.risk=[0.03,0.3]", "calibration.textual=[]"]
+    subprocess.run([sys.executable, "-c", program, folder, *options], cwd=tmp_path, check=True)
+    assert len(before.read("certificates")) == (4 + 2) * 3 * 6
+
+    done = cli.run(folder, "calibration.epsilon=0.2", cwd=tmp_path, module="calm_bench.certify")
+    assert done.returncode == 0, done.stderr
+    assert "promises added: 12, there before: 0" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"run: {folder}"
+    assert len(json.loads((tmp_path / folder / "run.json").read_text())["promises"]) == 12 + 6 + 12
+
+    again = cli.run(*short, cwd=tmp_path)  # the main command shows them too
+    assert again.returncode == 0, again.stderr
+    assert "finished before" in again.stderr
