@@ -7,13 +7,14 @@ T5 v1.1. `t5` counts the matrix products that a T5 decoder really makes. Both le
 
 Layers count 1..L. Positions count 1..T: at position t a token attends to t tokens, itself included.
 
-Measures: "softmax", "state" and "classifier" decide at every layer they visit. "static" is a model of its exit layer's
+Measures: "softmax", "state" and "classifier" decide at every layer they visit; any other is given as an object that
+says what asking it costs. "static" is a model of its exit layer's
 depth: the layers above do not exist for it. "full" runs every layer. "oracle" is not a real method: it knows the full
 model's answer beforehand and pays nothing for that, so its count is what no real measure can go below.
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,17 @@ from numpy.typing import ArrayLike
 from calm_bench.errors import InputError
 
 MEASURES = ("softmax", "state", "classifier", "static", "oracle", "full")
+
+
+class Asking(Protocol):
+    """A confidence measure, as far as its cost goes (every `calm_bench.measures.Measure` is one)."""
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether asking computes the whole output head, so that a token which leaves there has it already."""
+
+    def flops(self, layer: int, d_model: int, vocab: int) -> float:
+        """FLOPs of asking about one token after this layer."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +62,16 @@ def elbayad(
     exit_layers: ArrayLike,
     source_length: int,
     shape: Shape,
-    measure: str,
+    measure: str | Asking,
     *,
     first_call: Literal["visited", "all"] = "visited",
 ) -> float:
     """The paper's count, as printed. Per token that left at layer q of N = L, at position t of a source of |x| tokens:
 
-        q FC + (N - q) FS + FP + 2 V d          (no last term for softmax: FP includes it)
+        q FC + (N - q) FS + FP + 2 V d          (no last term where FP includes it)
         FC = 12 d^2 + 4 d_f d + 4 t d + 4 |x| d + [first call of the layer] 4 |x| d d_e
         FS = 4 d^2                              (keys and values of a skipped layer)
-        FP = 2 V d q (softmax), 2 d q (classifier), 0 (static, oracle, full)
+        FP = 2 V d q (softmax), 2 d q (classifier), 0 (static, oracle, full), else what the measure says of q layers
 
     `first_call` says which layers project the encoder states to keys and values, once per generation: "visited", only
     the layers that some token reaches, as the formula is worded; or "all" N of them, which is what the published
@@ -78,20 +90,21 @@ def elbayad(
     skipped = 4 * d**2
     cross = 4 * source_length * d * shape.d_encoder * (depth if first_call == "all" else q.max())
     head = 2 * shape.vocab * d
-    decision = {"softmax": head * q, "classifier": 2 * d * q, "state": 4 * d * q}.get(measure, 0 * q)
-    final = 0 if measure == "softmax" else head
+    asked, includes_head = _asked(measure, shape)
+    decision = asked[q]
+    final = 0 if includes_head else head
     return float((q * layer + (depth - q) * skipped + decision + final).sum() + cross)
 
 
-def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str) -> float:
+def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | Asking) -> float:
     """The true count for a T5 decoder with cached keys and values. Per token that left at layer q, a = d_attention:
 
     - each of the q visited layers: 8 d a (self-attention Q, K, V, O), 4 t a (its scores and values), 4 d a (cross
       Q, O), 4 |x| a (its scores and values), 6 d d_ff gated or 4 d d_ff (feed-forward);
     - each of the L - q skipped layers: 4 d a (K and V of the copied state);
-    - the output head, 2 V d: at the exit layer; for softmax at every visited layer, of which that is the last;
-    - the measure, where it decides, which is at every visited layer below L: classifier 2 d, state 4 d (a dot product
-      and a norm). At layer L there is nothing left to decide.
+    - the output head, 2 V d: at the exit layer, unless the measure has computed it there;
+    - the measure, where it decides, which is at every visited layer below L: softmax 2 V d, classifier 2 d, state 4 d
+      (a dot product and a norm), else what it says. At layer L there is nothing left to decide.
 
     And per generation 4 |x| a d_encoder for each layer: K and V of the encoder states, projected for all L layers
     before the first token, when nobody knows which will be visited (for static, for the layers it has).
@@ -106,20 +119,32 @@ def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str) -
     layer = 8 * d * a + 4 * t * a + 4 * d * a + 4 * source_length * a + feed_forward
     skipped = 4 * d * a
     cross = 4 * source_length * a * shape.d_encoder * depth
-    head = 2 * shape.vocab * d * (q if measure == "softmax" else 1)
-    decided = np.minimum(q, shape.layers - 1)
-    decision = {"classifier": 2 * d, "state": 4 * d}.get(measure, 0) * decided
+    asked, includes_head = _asked(measure, shape)
+    head = 2 * shape.vocab * d * np.where(includes_head & (q < shape.layers), 0, 1)
+    decision = asked[np.minimum(q, shape.layers - 1)]
     return float((q * layer + (depth - q) * skipped + head + decision).sum() + cross)
 
 
-def _depth(q: np.ndarray, shape: Shape, measure: str) -> int:
+def _asked(measure: str | Asking, shape: Shape) -> tuple[np.ndarray, bool]:
+    """FLOPs of asking a measure at layers 1..q, for q = 0..L, (L + 1,); and whether that includes the whole head."""
+    d, layers = shape.d_model, range(1, shape.layers + 1)
+    costs: list[float]
+    if isinstance(measure, str):
+        each = {"softmax": 2 * shape.vocab * d, "classifier": 2 * d, "state": 4 * d}.get(measure, 0)
+        costs, includes_head = [each for _ in layers], measure == "softmax"
+    else:
+        costs, includes_head = [measure.flops(layer, d, shape.vocab) for layer in layers], measure.needs_logits
+    return np.cumsum([0, *costs]), includes_head
+
+
+def _depth(q: np.ndarray, shape: Shape, measure: str | Asking) -> int:
     """Layers that exist for this measure; above a static exit none is ever visited, so none needs keys or values."""
     return int(q[0]) if measure == "static" else shape.layers
 
 
-def _check(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str) -> np.ndarray:
+def _check(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | Asking) -> np.ndarray:
     """The exit layers as int64 (T,), or InputError."""
-    if measure not in MEASURES:
+    if isinstance(measure, str) and measure not in MEASURES:
         raise InputError(f"measure={measure!r}: must be one of {', '.join(MEASURES)}")
     if source_length < 1:
         raise InputError(f"source_length={source_length}: must be at least 1 token")

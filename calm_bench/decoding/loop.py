@@ -23,6 +23,7 @@ from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.plan import Plan
 from calm_bench.decoding.rows import Rows
 from calm_bench.decoding.rule import Rule
+from calm_bench.decoding.visits import Visits, on_device
 from calm_bench.decoding.weights import FusedT5
 from calm_bench.measures.measure import Measure, Visit
 from calm_bench.models.t5 import EarlyExitT5
@@ -112,14 +113,14 @@ class _Batch:
     def step(self, step: int) -> None:
         """Write one more token of every text that has not ended."""
         self.cache.make_room(step)
-        visits = _Visits(self.weights.head)
+        visits = Visits(self.weights.head)
         exit_layer, confidence = self._run_layers(step, visits)
         if self.plan.has_oracle:
             oracles = np.flatnonzero(self.plan.oracles[self.pair_rule])
             exit_layer[oracles] = visits.earliest_agreeing_layers(self.pair_row[oracles])
         self._part(step, visits, exit_layer, confidence)
 
-    def _run_layers(self, step: int, visits: _Visits) -> tuple[Ints, NDArray[np.float32]]:
+    def _run_layers(self, step: int, visits: Visits) -> tuple[Ints, NDArray[np.float32]]:
         """Run layers until all pairs have left; where each pair left and how confident it was."""
         weights, plan, rule = self.weights, self.plan, self.pair_rule
         undecided = np.ones(len(rule), np.bool_)
@@ -132,7 +133,9 @@ class _Batch:
             previous, state = state, self._run_layer(layer, state, rows, step)
             visits.add(rows.number, state)
             leaving = undecided & (last == layer)
-            for measure, asks in zip(plan.measures, plan.asks, strict=True):
+            for measure, asks, users in zip(plan.measures, plan.asks, plan.users, strict=True):
+                if layer == measure.memory_layer:
+                    self._remember(measure, layer, rows.number, state, previous, undecided & users[rule], visits)
                 asking = np.flatnonzero(undecided & asks[layer - 1][rule])
                 if len(asking):
                     passed, values = self._ask(measure, layer, step, rows.number, state, previous, asking, visits)
@@ -146,7 +149,7 @@ class _Batch:
                 break
             going_on = np.flatnonzero(np.bincount(self.pair_row[undecided], minlength=len(self.row_token)))
             if len(going_on) < len(rows.number):
-                state = state[_tensor(np.searchsorted(rows.number, going_on), state)]
+                state = state[on_device(np.searchsorted(rows.number, going_on), state)]
                 rows = self._rows(going_on)
         return exit_layer, confidence
 
@@ -170,6 +173,23 @@ class _Batch:
         x = addmm(x, rows.gather(mixed), w.cross_out)
         return w.feed_forward(x, weights.normed(x))
 
+    def _remember(
+        self,
+        measure: Measure,
+        layer: int,
+        number: Ints,
+        state: Tensor,
+        previous: Tensor,
+        wanting: Bools,
+        visits: Visits,
+    ) -> None:
+        """Let a measure keep something of the rows whose pairs may ask it at this layer or above."""
+        rows = np.unique(self.pair_row[wanting])
+        if len(rows):
+            position = on_device(np.searchsorted(number, rows), state)
+            visit = Visit(layer, state[position], previous[position], self.weights.head, self.weights.classify)
+            visits.remember(measure, rows, measure.remember(visit))
+
     def _ask(
         self,
         measure: Measure,
@@ -179,15 +199,16 @@ class _Batch:
         state: Tensor,
         previous: Tensor,
         asking: Ints,
-        visits: _Visits,
+        visits: Visits,
     ) -> tuple[Ints, NDArray[np.float32]]:
         """Which of the asking pairs are confident enough to leave, and their confidences."""
         asked_rows = self.pair_row[asking]
         asked = np.flatnonzero(np.bincount(asked_rows, minlength=len(self.row_token)))  # each row is asked once
         if len(asked) < len(number):
-            position = _tensor(np.searchsorted(number, asked), state)
+            position = on_device(np.searchsorted(number, asked), state)
             state, previous = state[position], previous[position]
-        visit = Visit(layer, state, previous, self.weights.head, self.weights.classify)
+        memory = visits.memory(measure, asked)
+        visit = Visit(layer, state, previous, self.weights.head, self.weights.classify, memory)
         confidence = measure.confidence(visit).cpu().numpy()
         if np.isnan(confidence).any():
             raise FloatingPointError(f"confidence of {measure.name} is NaN at layer {layer}, position {step}")
@@ -195,11 +216,11 @@ class _Batch:
         passes = pair_confidence >= self.plan.thresholds[step, self.pair_rule[asking]]
         if measure.needs_logits and passes.any():
             leaving = np.unique(asked_rows[passes])
-            logits = visit.logits[_tensor(np.searchsorted(asked, leaving), state)]
+            logits = visit.logits[on_device(np.searchsorted(asked, leaving), state)]
             visits.know_tokens(layer, leaving, logits.argmax(-1).cpu().numpy())
         return asking[passes], pair_confidence[passes]
 
-    def _part(self, step: int, visits: _Visits, exit_layer: Ints, confidence: NDArray[np.float32]) -> None:
+    def _part(self, step: int, visits: Visits, exit_layer: Ints, confidence: NDArray[np.float32]) -> None:
         """Write down the tokens, and let each row go on once for every layer at which its rules have left."""
         base = self.weights.depth + 1
         keys, group = np.unique(self.pair_row * base + exit_layer, return_inverse=True)
@@ -220,7 +241,7 @@ class _Batch:
             self.cache.release(self.row_slot[np.setdiff1d(parent, parent[goes_on])])
             group = (np.cumsum(goes_on) - 1)[group[goes_on[group]]]
             parent, layer, tokens = parent[goes_on], layer[goes_on], tokens[goes_on]
-            states = states[_tensor(np.flatnonzero(goes_on), states)]
+            states = states[on_device(np.flatnonzero(goes_on), states)]
             if self.is_done:
                 return
         slots = self.row_slot[parent]
@@ -242,61 +263,6 @@ class _Batch:
         for exit_layer in np.unique(layer[layer < weights.depth]):
             left = np.flatnonzero(layer == exit_layer)
             skipped = weights.skipped_keys_values[exit_layer * rows_per_layer :]
-            projected = weights.products.linear(weights.normed(states[_tensor(left, states)]), skipped)
+            projected = weights.products.linear(weights.normed(states[on_device(left, states)]), skipped)
             shape = (len(left), weights.depth - exit_layer, 2, weights.heads, weights.d_kv)
             self.cache.write_above(int(exit_layer), slots[left], step, projected.view(shape))
-
-
-class _Visits:
-    """The states that one step has seen: for each layer, which rows ran through it and what came out."""
-
-    def __init__(self, head: Callable[[Tensor], Tensor]) -> None:
-        self._head = head
-        self._rows: list[Ints] = []
-        self._states: list[Tensor] = []
-        self._known: dict[int, tuple[Ints, Ints]] = {}
-
-    def add(self, rows: Ints, states: Tensor) -> None:
-        """Note the next layer's rows (n,) and states (n, d)."""
-        self._rows.append(rows)
-        self._states.append(states)
-
-    def know_tokens(self, layer: int, rows: Ints, tokens: Ints) -> None:
-        """A measure has paid for these rows' logits already: keep their tokens."""
-        self._known[layer] = rows, tokens
-
-    def states(self, rows: Ints, layers: Ints) -> Tensor:
-        """State of each row after the given layer, (n, d)."""
-        distinct = np.unique(layers)
-        result = self._states[0].new_empty((len(rows), self._states[0].shape[1]))
-        for layer in distinct:
-            here = np.flatnonzero(layers == layer)
-            position = np.searchsorted(self._rows[layer - 1], rows[here])
-            result[_tensor(here, result)] = self._states[layer - 1][_tensor(position, result)]
-        return result
-
-    def tokens(self, rows: Ints, layers: Ints, states: Tensor) -> Ints:
-        """Predicted token of each row after the given layer, (n,)."""
-        tokens = np.full(len(rows), -1)
-        for layer, (known_rows, known_tokens) in self._known.items():
-            here = np.flatnonzero((layers == layer) & np.isin(rows, known_rows))
-            tokens[here] = known_tokens[np.searchsorted(known_rows, rows[here])]
-        unknown = np.flatnonzero(tokens < 0)
-        if len(unknown):
-            tokens[unknown] = self._head(states[_tensor(unknown, states)]).argmax(-1).cpu().numpy()
-        return tokens
-
-    def earliest_agreeing_layers(self, rows: Ints) -> Ints:
-        """The first layer whose token is the last layer's, (n,): the local oracle. The rows ran through all layers."""
-        predictions = np.stack(
-            [
-                self._head(states[_tensor(np.searchsorted(numbers, rows), states)]).argmax(-1).cpu().numpy()
-                for numbers, states in zip(self._rows, self._states, strict=True)
-            ]
-        )
-        layers: Ints = (predictions == predictions[-1]).argmax(0) + 1
-        return layers
-
-
-def _tensor(index: Ints, like: Tensor) -> Tensor:
-    return torch.from_numpy(index).to(like.device)

@@ -21,6 +21,7 @@ class Plan:
         oracles: which rules are the oracle, (R,) bool.
         measures: the distinct measures in use.
         asks: asks[m][i - 1] says which rules ask measure m after layer i, (R,) bool.
+        users: users[m] says which rules ask measure m at any layer, (R,) bool.
     """
 
     def __init__(self, rules: Sequence[Rule], depth: int, max_new_tokens: int) -> None:
@@ -53,3 +54,4 @@ class Plan:
             ]
             for measure in self.measures
         ]
+        self.users = [np.any(layers, axis=0) for layers in self.asks]

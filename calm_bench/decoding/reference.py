@@ -1,15 +1,16 @@
 """The meaning of early-exit decoding: slow, plain, one example, one rule, the modules of transformers.
 
-Every faster path must give these tokens and these exit layers. State copying (CALM, section 3.3.1) is literal here: the
-input of a layer at a past position is the state which that position last had, so a layer that was skipped projects its
-keys and values from the exit layer's state. Nothing is cached: every past key and value is projected again.
+Every faster path must give these tokens and these exit layers. Each step runs all layers, sees where the rule leaves,
+and then forgets what it should not have computed: state copying (CALM, section 3.3.1) is literal here. The input of a
+layer at a past position is the state which that position last had, so a layer that was skipped projects its keys and
+values from the exit layer's state. Nothing is cached: every past key and value is projected again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,41 +33,46 @@ class Token:
 def decode_reference(model: EarlyExitT5, source_ids: Sequence[int], rule: Rule, max_new_tokens: int) -> list[Token]:
     """Greedy decoding of one source under one rule (CALM, Eq. 4), at most `max_new_tokens` tokens."""
     t5 = model.backbone
-    blocks = t5.decoder.block
-    depth = len(blocks)
     encoded = t5.encoder(input_ids=torch.tensor([list(source_ids)], device=model.device)).last_hidden_state
-    inputs: list[list[Tensor]] = [[] for _ in blocks]  # inputs[k][s]: the state that layer k + 1 reads at position s
+    inputs: list[list[Tensor]] = [[] for _ in t5.decoder.block]  # inputs[k - 1][s]: what layer k reads at position s
     tokens: list[Token] = []
     previous_token = t5.config.decoder_start_token_id
 
     for step in range(max_new_tokens):
-        state = t5.decoder.embed_tokens(torch.tensor([[previous_token]], device=model.device))
-        states = [state]
-        confidence = None
-        for layer in range(1, depth + 1):
-            inputs[layer - 1].append(state)
-            state = run_layer(model, layer, torch.cat(inputs[layer - 1], dim=1), encoded)
-            states.append(state)
-            confidence = None
-            if layer == (rule.last_layer or depth):
-                break
-            if rule.measure is not None and layer >= rule.min_layer:
-                visit = Visit(layer, states[-1][0], states[-2][0], model.head, model.classify)
-                confidence = rule.measure.confidence(visit).item()
-                if math.isnan(confidence):
-                    raise FloatingPointError(f"confidence is NaN at layer {layer}, position {step}")
-                if confidence >= rule.threshold_at(step, max_new_tokens):
-                    break
-        if rule.is_oracle:
-            layer = earliest_agreeing_layer(model, states)
-        for above in range(layer, depth):  # state copying: what the layers above will read at this position
-            del inputs[above][step:]
-            inputs[above].append(states[layer])
-        previous_token = int(model.head(states[layer][0]).argmax())
-        tokens.append(Token(previous_token, layer, confidence))
+        states = [t5.decoder.embed_tokens(torch.tensor([[previous_token]], device=model.device))]
+        for layer, past in enumerate(inputs, 1):
+            past.append(states[-1])
+            states.append(run_layer(model, layer, torch.cat(past, dim=1), encoded))
+        exit_layer, confidence = leave(model, rule, states, step, max_new_tokens)
+        for past in inputs[exit_layer:]:  # state copying: what the skipped layers will read at this position
+            past[-1] = states[exit_layer]
+        previous_token = int(model.head(states[exit_layer][0]).argmax())
+        tokens.append(Token(previous_token, exit_layer, confidence))
         if previous_token == t5.config.eos_token_id:
             break
     return tokens
+
+
+def leave(
+    model: EarlyExitT5, rule: Rule, states: list[Tensor], step: int, max_new_tokens: int
+) -> tuple[int, float | None]:
+    """The layer at which a step leaves, and how confident the measure was; states[i] is d^i, (1, 1, d)."""
+    last = rule.last_layer or len(states) - 1
+    if rule.is_oracle:
+        return earliest_agreeing_layer(model, states), None
+    memory = None
+    for layer in range(1, last if rule.measure is not None else 1):
+        assert rule.measure is not None
+        visit = Visit(layer, states[layer][0], states[layer - 1][0], model.head, model.classify)
+        if layer == rule.measure.memory_layer:
+            memory = rule.measure.remember(visit)
+        if layer >= rule.min_layer:
+            confidence = rule.measure.confidence(replace(visit, memory=memory)).item()
+            if math.isnan(confidence):
+                raise FloatingPointError(f"confidence is NaN at layer {layer}, position {step}")
+            if confidence >= rule.threshold_at(step, max_new_tokens):
+                return layer, confidence
+    return last, None
 
 
 def run_layer(model: EarlyExitT5, layer: int, inputs: Tensor, encoded: Tensor) -> Tensor:

@@ -150,9 +150,11 @@ class FusedT5:
         """x over its root mean square, without the gain (which is folded into the next matrix)."""
         return functional.rms_norm(x, (self.d_model,), eps=self.epsilon)
 
-    def head(self, states: Tensor) -> Tensor:
-        """Logits (n, V) of decoder states (n, d) of any layer."""
-        return self.products.linear(self.normed(states), self.head_weight)
+    def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
+        """Logits (n, V) of decoder states (n, d) of any layer, or those of the tokens among (n, k) alone."""
+        if among is None:
+            return self.products.linear(self.normed(states), self.head_weight)
+        return (self.head_weight[among].float() @ self.normed(states)[..., None]).squeeze(-1)
 
     def encoder_bias(self, length: int) -> Tensor:
         """Relative position bias of the encoder, (1, H, S, S)."""

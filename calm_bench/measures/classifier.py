@@ -20,3 +20,6 @@ class Classifier(Measure):
     def confidence(self, visit: Visit) -> Tensor:
         assert visit.classifier is not None  # refused by name before the model loads
         return visit.classifier(visit.state)
+
+    def flops(self, layer: int, d_model: int, vocab: int) -> float:
+        return 2.0 * d_model

@@ -19,15 +19,18 @@ class Visit:
         layer: which layer, 1..L.
         state: d_t^i, the residual stream after this layer and before the final norm, (n, d).
         previous: d_t^{i-1}, the same before this layer, (n, d).
-        head: states (n, d) -> logits (n, V), the final norm included.
+        head: states (n, d) -> logits (n, V), the final norm included; head(states, among) -> logits (n, k) of the
+            tokens among (n, k) alone.
         classifier: states (n, d) -> confidences (n,); None where the model has no exit classifier.
+        memory: what the measure's `remember` has kept of each row at an earlier layer of this step, (n, ...), or None.
     """
 
     layer: int
     state: Tensor
     previous: Tensor
-    head: Callable[[Tensor], Tensor]
+    head: Callable[..., Tensor]
     classifier: Callable[[Tensor], Tensor] | None = None
+    memory: Tensor | None = None
 
     @cached_property
     def logits(self) -> Tensor:
@@ -39,14 +42,32 @@ class Visit:
 class Measure:
     """A confidence c_t^i in [0, 1] that the early prediction of layer i is the one to keep (CALM, section 3.5).
 
-    A new measure subclasses this, says what it needs, and defines `confidence`.
+    A new measure subclasses this, says what it needs, and defines `confidence` and what it costs. One that wants to
+    carry something from an early layer to later ones of the same step gives a `memory_layer` and defines `remember`.
     """
 
     name: ClassVar[str]
-    first_layer: ClassVar[int] = 1
     needs_logits: ClassVar[bool] = False
     needs_classifier: ClassVar[bool] = False
+
+    @property
+    def first_layer(self) -> int:
+        """The first layer at which the measure can be asked."""
+        return 1
+
+    @property
+    def memory_layer(self) -> int | None:
+        """The layer after which `remember` is asked, whether or not a rule may exit there; None for no memory."""
+        return None
 
     def confidence(self, visit: Visit) -> torch.Tensor:
         """Confidence of each row in exiting here, (n,)."""
         raise NotImplementedError
+
+    def remember(self, visit: Visit) -> torch.Tensor:
+        """What to keep of each row, (n, ...), for the visits of this step from `memory_layer` on."""
+        raise NotImplementedError
+
+    def flops(self, layer: int, d_model: int, vocab: int) -> float:
+        """FLOPs of asking about one row after this layer; `needs_logits` stands for the whole head, 2 V d."""
+        return 2.0 * vocab * d_model if self.needs_logits else 0.0

@@ -18,6 +18,11 @@ class Softmax(Measure):
     needs_logits: ClassVar[bool] = True
 
     def confidence(self, visit: Visit) -> Tensor:
-        top = visit.logits.topk(2, dim=-1).values
-        probability = (top - visit.logits.logsumexp(-1, keepdim=True)).exp()
-        return probability[:, 0] - probability[:, 1]
+        return gap(visit.logits)
+
+
+def gap(logits: Tensor) -> Tensor:
+    """The largest probability less the second largest, (n,), of logits (n, at least 2)."""
+    top = logits.topk(2, dim=-1).values
+    probability = (top - logits.logsumexp(-1, keepdim=True)).exp()
+    return probability[:, 0] - probability[:, 1]

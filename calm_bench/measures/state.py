@@ -16,7 +16,14 @@ class State(Measure):
     """c = cosine(d_t^i, d_t^{i-1}). Two layers must have run, so the first possible exit is layer 2."""
 
     name: ClassVar[str] = "state"
-    first_layer: ClassVar[int] = 2
+
+    @property
+    def first_layer(self) -> int:
+        return 2
 
     def confidence(self, visit: Visit) -> Tensor:
         return cosine_similarity(visit.state, visit.previous, dim=-1)
+
+    def flops(self, layer: int, d_model: int, vocab: int) -> float:
+        """A dot product and a norm; the previous state's norm is known."""
+        return 4.0 * d_model

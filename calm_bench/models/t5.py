@@ -50,10 +50,12 @@ class EarlyExitT5:
         """States (n, d) -> confidences (n,), or None."""
         return self.classifier
 
-    def head(self, states: Tensor) -> Tensor:
-        """Logits (..., V) of decoder states (..., d), whatever layer they come from."""
-        normed = self.backbone.decoder.final_layer_norm(states)
-        return self.backbone.lm_head(normed * head_scale(self.backbone.config))
+    def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
+        """Logits (..., V) of decoder states (..., d) of any layer, or those of the tokens among (..., k) alone."""
+        normed = self.backbone.decoder.final_layer_norm(states) * head_scale(self.backbone.config)
+        if among is None:
+            return self.backbone.lm_head(normed)
+        return (self.backbone.lm_head.weight[among] @ normed[..., None]).squeeze(-1)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
         """Token ids of each text, end-of-sequence last, cut to `max_tokens`."""

@@ -27,7 +27,7 @@ GENERATIONS = pa.schema(
     [
         _column("example_id", _TEXT),  # the task's name of the source
         _column("split", _TEXT),  # train, validation or test
-        _column("measure", _TEXT),  # softmax, state, classifier, static, oracle, full
+        _column("measure", _TEXT),  # a confidence measure (softmax, state, ...), static, oracle or full
         _column("threshold", _FLOAT64, null=True),  # λ before its decay
         _column("decay", _TEXT),  # how λ falls over a text, e.g. additive(tau=4), or none
         _column("source", _TEXT),  # what the encoder read, prompt included
@@ -86,7 +86,7 @@ CERTIFICATES = pa.schema(
         _column("objective", _TEXT),  # textual or risk
         _column("delta", _FLOAT64),  # tolerance on the mean loss, in (0, 1)
         _column("epsilon", _FLOAT64),  # probability with which the promise may fail, in (0, 1)
-        _column("measure", _TEXT),  # softmax, state, classifier
+        _column("measure", _TEXT),  # the confidence measure
         _column("method", _TEXT),  # ltt, or a method to compare it with
         _column("trial", _INT32, null=True),  # from 0; null: certified on all examples, nothing held out
         _column("n_calibration", _INT32),  # examples that the test read

@@ -126,8 +126,8 @@ def _generations(
                     "reference": list(example.references),
                     "n_tokens": n_tokens[e, r],
                     "mean_exit_layer": mean_layers[e, r],
-                    "flops": flops.t5(layers, len(sources[e]), shape, rule.name),
-                    "flops_elbayad": flops.elbayad(layers, len(sources[e]), shape, rule.name),
+                    "flops": flops.t5(layers, len(sources[e]), shape, rule.measure or rule.name),
+                    "flops_elbayad": flops.elbayad(layers, len(sources[e]), shape, rule.measure or rule.name),
                 }
             )
     return pd.DataFrame(rows)

@@ -4,11 +4,11 @@ import torch
 
 from calm_bench.decoding import Decay, Generations, Rule
 from calm_bench.decoding.reference import Token, decode_reference
-from calm_bench.measures import Classifier, Measure, Softmax, State
+from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, SoftmaxTopk, State
 from calm_bench.models import EarlyExitT5
 from tests.models_for_tests import random_t5
 
-MEASURES: list[Measure] = [Softmax(), State(), Classifier()]
+MEASURES: list[Measure] = [Softmax(), State(), Classifier(), SoftmaxTopk(k=8, layer=2), MaxProb(), Entropy()]
 TIE = 1e-5
 
 

@@ -1,0 +1,54 @@
+"""Softmax response over a pruned vocabulary (Vincenti et al. 2024, Dynamic Vocabulary Pruning)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from calm_bench.errors import InputError
+from calm_bench.measures.measure import Measure, Visit
+from calm_bench.measures.softmax import gap
+
+
+@dataclass(frozen=True)
+class SoftmaxTopk(Measure):
+    """c = p1 - p2 of softmax(W_S d_t^i), where S holds the k best tokens after one early layer, anew at each step.
+
+    The whole head is evaluated once, at that layer; later layers ask k rows of it. The token that is written is still
+    the best of the whole vocabulary.
+
+    Attributes:
+        k: tokens kept, at least 2; a k above the vocabulary keeps all of it.
+        layer: the layer that chooses them, 1..L; the first possible exit.
+    """
+
+    k: int
+    layer: int
+    name: ClassVar[str] = "softmax_topk"
+
+    def __post_init__(self) -> None:
+        if self.k < 2:
+            raise InputError(f"measure.softmax_topk.k={self.k} must be at least 2")
+        if self.layer < 1:
+            raise InputError(f"measure.softmax_topk.layer={self.layer} must be at least 1")
+
+    @property
+    def first_layer(self) -> int:
+        return self.layer
+
+    @property
+    def memory_layer(self) -> int:
+        return self.layer
+
+    def remember(self, visit: Visit) -> Tensor:
+        """The tokens kept, (n, k)."""
+        return visit.logits.topk(min(self.k, visit.logits.shape[-1]), dim=-1).indices
+
+    def confidence(self, visit: Visit) -> Tensor:
+        return gap(visit.head(visit.state, visit.memory))
+
+    def flops(self, layer: int, d_model: int, vocab: int) -> float:
+        chosen = 2.0 * min(self.k, vocab) * d_model if layer >= self.layer else 0.0
+        return chosen + (2.0 * vocab * d_model if layer == self.layer else 0.0)

@@ -1,0 +1,66 @@
+"""Confidences of distributions whose answer is known."""
+
+import math
+
+import pytest
+import torch
+
+from calm_bench.cost.flops import Shape, t5
+from calm_bench.errors import InputError
+from calm_bench.measures import Entropy, MaxProb, Softmax, SoftmaxTopk, State, Visit
+
+
+def visit(probabilities: list[float], memory: torch.Tensor | None = None) -> Visit:
+    """A head that gives these probabilities whatever the state."""
+    logits = torch.tensor([probabilities]).log()
+
+    def head(_: torch.Tensor, among: torch.Tensor | None = None) -> torch.Tensor:
+        return logits if among is None else logits.gather(1, among)
+
+    return Visit(1, torch.zeros(1, 2), torch.zeros(1, 2), head, memory=memory)
+
+
+def test_softmax_is_the_gap() -> None:
+    assert Softmax().confidence(visit([0.5, 0.2, 0.3])).item() == pytest.approx(0.2)
+
+
+def test_max_prob() -> None:
+    assert MaxProb().confidence(visit([0.5, 0.2, 0.3])).item() == pytest.approx(0.5)
+
+
+def test_entropy_is_normalised_by_the_vocabulary() -> None:
+    assert Entropy().confidence(visit([0.25] * 4)).item() == pytest.approx(0, abs=1e-6)
+    assert Entropy().confidence(visit([0.5, 0.5, 1e-30, 1e-30])).item() == pytest.approx(0.5)
+    assert Entropy().confidence(visit([1 - 3e-9, 1e-9, 1e-9, 1e-9])).item() == pytest.approx(1)
+
+
+def test_softmax_topk_renormalises_over_the_kept_tokens() -> None:
+    measure = SoftmaxTopk(k=2, layer=1)
+    early = visit([0.5, 0.1, 0.4])
+    kept = measure.remember(early)
+    assert kept.tolist() == [[0, 2]]
+    later = visit([0.2, 0.7, 0.1], kept)  # the best token now is not among the kept
+    assert measure.confidence(later).item() == pytest.approx(0.1 / 0.3)
+
+
+def test_softmax_topk_with_the_whole_vocabulary_is_softmax() -> None:
+    measure, early = SoftmaxTopk(k=99, layer=1), visit([0.5, 0.1, 0.4])
+    confidence = measure.confidence(visit([0.5, 0.1, 0.4], measure.remember(early)))
+    torch.testing.assert_close(confidence, Softmax().confidence(early))
+
+
+def test_state_is_the_cosine() -> None:
+    states = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+    assert State().confidence(Visit(2, *states, head=torch.zeros_like)).item() == pytest.approx(math.sqrt(0.5))
+
+
+def test_softmax_topk_asks_the_whole_head_once_and_then_k_rows() -> None:
+    shape = Shape(layers=8, d_model=4, d_attention=4, d_ff=8, gated=True, vocab=100, d_encoder=4)
+    extra = t5([6], 3, shape, SoftmaxTopk(k=10, layer=2)) - t5([6], 3, shape, "oracle")
+    assert extra == 2 * 100 * 4 + 5 * 2 * 10 * 4  # at layer 2; at layers 2 to 6
+
+
+@pytest.mark.parametrize(("k", "layer", "words"), [(1, 1, "k=1 must be at least 2"), (5, 0, "layer=0 must be")])
+def test_softmax_topk_refuses(k: int, layer: int, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        SoftmaxTopk(k=k, layer=layer)
