@@ -22,6 +22,8 @@ def one_line(report: str, schema: type, conf: Path) -> str:
         conf: the folder of config groups, whose files are listed for a choice that does not exist.
     """
     if option := re.search(r"Could not override '([^']+)'", report):
+        if "@" in option[1]:
+            return f"{option[1]}: nothing is chosen there by default; write +{option[1]}=NAME"
         return unknown_option(option[1], list(_options(schema)))
     if choice := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", report):
         group, name = choice[1], choice[2]

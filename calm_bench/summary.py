@@ -12,8 +12,8 @@ from calm_bench.records.store import Run
 
 LEGEND = (
     "layers and score: over all examples, which also calibrated; seconds: one text at batch 1, encoder included;",
-    "broken: share of the random splits whose held-out mean loss exceeded δ; a promise allows a share of ε, the held-out",
-    "part, being finite, somewhat more. Where ε is empty, the method gives no such probability.",
+    "broken: share of the random splits whose held-out mean loss exceeded δ. A promise allows a share of ε, and finite",
+    "held-out parts allow somewhat more. Where ε is empty, the method gives no such probability.",
 )
 
 

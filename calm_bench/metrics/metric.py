@@ -36,6 +36,10 @@ class Metric(evaluate.Metric):
     def pair(self, prediction: str, references: Sequence[str]) -> Sequence[float]:
         """Statistics (k,) of one prediction; by default a single number, its score in [0, 1]."""
 
+    def pairs(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> Sequence[Sequence[float]]:
+        """Statistics (n, k) of distinct pairs; one by one unless a metric is quicker with many."""
+        return [self.pair(prediction, references) for prediction, references in pairs]
+
     def statistics(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Array:
         """Statistics (n, k) of n predictions; all that `aggregate` and `interval` need.
 
@@ -44,18 +48,15 @@ class Metric(evaluate.Metric):
         """
         if len(predictions) != len(references):
             raise InputError(f"{self.name}: {len(predictions)} predictions but references for {len(references)}")
-        rows: dict[tuple[str, tuple[str, ...]], Sequence[float]] = {}
-        keys = []
+        keys: list[tuple[str, tuple[str, ...]]] = []
         for index, (prediction, answers) in enumerate(zip(predictions, references, strict=True)):
             if isinstance(answers, str) or len(answers) == 0:
                 raise InputError(f"{self.name}: references[{index}] is {answers!r}, but must be one or more strings")
-            key = (prediction, tuple(answers))
-            if key not in rows:
-                rows[key] = self.pair(*key)
-            keys.append(key)
+            keys.append((prediction, tuple(answers)))
         if not keys:
             raise InputError(f"{self.name}: no predictions to score, but at least one is needed")
-        return np.array([rows[key] for key in keys], dtype=np.float64)
+        place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.asarray(self.pairs(list(place)), dtype=np.float64)[[place[key] for key in keys]]
 
     def aggregate(self, statistics: Array) -> float:
         """Quality in 0..100 of the examples with these statistics (n, k), n >= 1."""

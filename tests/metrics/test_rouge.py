@@ -1,10 +1,10 @@
-"""ROUGE-Lsum equals rouge_score's after T5's sentence split."""
+"""ROUGE equals rouge_score's after T5's sentence split."""
 
 import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from calm_bench.metrics.rouge import RougeLsum
+from calm_bench.metrics.rouge import Rouge, Rouge1, Rouge2, RougeL, RougeLsum
 
 ROUGE = RougeLsum()
 
@@ -51,3 +51,25 @@ def test_texts_without_words() -> None:
 
 def test_quality_is_the_mean_in_percent() -> None:
     assert ROUGE.aggregate(ROUGE.statistics(["a b", "a"], [["a b"], ["b"]])) == 50
+
+
+@pytest.mark.parametrize("metric", [Rouge1(), Rouge2(), RougeL(), RougeLsum()], ids=lambda metric: metric.name)
+def test_every_kind_equals_rouge_score(metric: Rouge) -> None:
+    predictions = ["The cat sat . A dog ran .", "Rain fell on Paris .\nIt poured .", "No words in common"]
+    references = [["A dog ran . The cat sat down ."], ["It poured on Paris .\nRain fell .", "Rain ."], ["x y z"]]
+    scorer = RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"])
+    expected = [
+        max(
+            scorer.score(answer.replace(" . ", " .\n"), prediction.replace(" . ", " .\n"))[metric.kind].fmeasure
+            for answer in answers
+        )
+        for prediction, answers in zip(predictions, references, strict=True)
+    ]
+    assert metric.scores(predictions, references).tolist() == expected
+
+
+def test_the_kinds_by_hand() -> None:
+    prediction, reference = ["a b c d"], [["c d a b"]]
+    assert Rouge1().scores(prediction, reference) == 1  # the same words
+    assert Rouge2().scores(prediction, reference) == pytest.approx(2 / 3)  # "a b" and "c d" of three pairs
+    assert RougeL().scores(prediction, reference) == pytest.approx(1 / 2)  # "a b" or "c d"
