@@ -1,26 +1,49 @@
 """Every sweep file composes, for every value that its agent could pass."""
 
-from itertools import product
+from collections.abc import Iterator
+from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 
 from calm_bench import config as configuration
+from calm_bench import sweep_file, trials
+from calm_bench.sweep_file import Sweep
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
 def test_every_trial_composes(file: Path) -> None:
-    sweep = yaml.safe_load(file.read_text())
-    assert "${args_no_hyphens}" in sweep["command"]  # without it the agent runs the defaults and says nothing
-    fixed = [word for word in sweep["command"] if "=" in word]
-    parameters = sweep["parameters"]
+    sweep = sweep_file.read(file)
+    assert "${args_no_hyphens}" in sweep.command  # without it the agent runs the defaults and says nothing
     configuration.register()
     with initialize_config_dir(str(configuration.config_dir().resolve()), version_base="1.3"):
-        for values in product(*(parameter["values"] for parameter in parameters.values())):
-            arguments = [f"{name}={value}" for name, value in zip(parameters, values, strict=True)]
-            config = configuration.resolve(compose("config", overrides=[*fixed, *arguments]))
+        for values in trials_of(sweep):
+            words = [word for word in trials.argv(sweep, values) if "=" in word]
+            config = configuration.resolve(compose("config", overrides=words))
             assert len(config.measure) == 1
+
+
+def trials_of(sweep: Sweep) -> Iterator[dict[str, Any]]:
+    """Every trial of a grid; else the corners of the ranges and some draws between them."""
+    if sweep.method == "grid":
+        yield from trials.grid(sweep)
+    else:
+        corners = [(parameter["min"], parameter["max"]) for parameter in sweep.parameters.values()]
+        yield from (dict(zip(sweep.parameters, values, strict=True)) for values in product(*corners))
+        yield from islice(trials.random(sweep, seed=0), 8)
+
+
+def test_the_searched_metric_is_one_that_a_run_of_it_records() -> None:
+    """sweeps/bayes.yaml names a measure, an objective and a δ that its trials certify."""
+    sweep = sweep_file.read(SWEEPS[0].with_name("bayes.yaml"))
+    words = [word for word in sweep.command if "=" in word and "$" not in word]
+    configuration.register()
+    with initialize_config_dir(str(configuration.config_dir().resolve()), version_base="1.3"):
+        config = configuration.resolve(compose("config", overrides=words))
+    assert list(config.measure) == ["softmax"]
+    assert 0.1 in config.calibration.textual
+    assert sweep.metric == "certified_layers/softmax/textual_10pct"
