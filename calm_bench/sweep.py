@@ -67,7 +67,7 @@ class Trial:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         if wrong := [word for word in options.overrides if "=" not in word]:

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from calm_bench.errors import InputError
 from calm_bench.records import environment, schema
-from calm_bench.records.atomic import make_folder, replacing, unwritable
+from calm_bench.records.atomic import make_folder, replacing
 
 RUN_FILE = "run.json"
 _KEYS = (
@@ -35,7 +34,6 @@ class Run:
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path
         self.info = info
-        self._lock: FileLock | None = None  # held while this process writes the record
 
     @classmethod
     def create(cls, runs_dir: str | Path, run_id: str, config: Mapping[str, Any], *, name: str, seed: int) -> Self:
@@ -169,8 +167,6 @@ class Run:
         """Close the record with `status`, the time and the peak memory."""
         self.info |= {"status": status, "finished_at": _now(), "peak_memory_mb": environment.peak_memory_mb()}
         self._save()
-        if self._lock:
-            self._lock.release()
 
     def _save(self) -> None:
         text = json.dumps(self.info, indent=2, ensure_ascii=False, allow_nan=False)
@@ -191,19 +187,6 @@ def find(runs_dir: str | Path) -> list[Run]:
         return [Run.open(folder)]
     runs = [Run.open(file.parent) for file in folder.glob(f"*/{RUN_FILE}")]
     return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
-
-
-def _lock(path: Path) -> FileLock:
-    """The lock of the run in `path`, held. It stands beside the run's folder, which may be deleted under it."""
-    make_folder(path.parent / ".locks")
-    lock = FileLock(path.parent / ".locks" / f"{path.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"runs_dir: another process is writing {path}; wait for it or give another runs_dir") from None
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return lock
 
 
 def plain(value: Any) -> Any:
