@@ -83,14 +83,28 @@ class ModelConfig:
 
 
 @dataclass
+class QuantilesConfig:
+    split: str = MISSING
+    examples: int = MISSING
+    count: int = MISSING
+
+    def __post_init__(self) -> None:
+        _at_least("threshold.quantiles.examples", self.examples, 1)
+        _at_least("threshold.quantiles.count", self.count, 1)
+
+
+@dataclass
 class ThresholdConfig:
     grid: list[float] = MISSING
+    quantiles: QuantilesConfig | None = None
     decay: DecayForm = MISSING
     tau: float | None = None
     min_layer: int = MISSING
 
     def __post_init__(self) -> None:
-        if not self.grid or not all(0 < value <= 1 for value in self.grid):
+        if self.grid and self.quantiles:
+            raise InputError(f"threshold.grid={self.grid} must be [] where threshold.quantiles makes the grids")
+        if not (self.grid or self.quantiles) or not all(0 < value <= 1 for value in self.grid):
             raise InputError(f"threshold.grid={self.grid} must be values in (0, 1], at least one")
         if any(above <= below for above, below in zip(self.grid, self.grid[1:], strict=False)):
             raise InputError(f"threshold.grid={self.grid} must be strictly descending")
@@ -216,7 +230,14 @@ class Config:
         _at_least("batch_size", self.batch_size, 1)
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
         for value in self.timing.thresholds:
+            if self.threshold.quantiles:
+                raise InputError(f"timing.thresholds={value}: quantiles are not known beforehand; use threshold=grid")
             _one_of("timing.thresholds", value, self.threshold.grid)
+        if self.threshold.quantiles and self.threshold.quantiles.split == self.task.split:
+            raise InputError(
+                f"threshold.quantiles.split={self.task.split} must be another split than task.split: a grid made from "
+                "the examples that calibrate voids the promise"
+            )
         if self.model.path is None and self.model.hub is None and self.training.steps == 0:
             raise InputError(
                 "training.steps=0: a model from scratch must be trained; choose training=paper or model.path=DIR"

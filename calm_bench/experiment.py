@@ -21,6 +21,7 @@ from calm_bench.records.stages import StageCache, locked
 from calm_bench.records.store import Run
 from calm_bench.stages.certify import certificates, frontier
 from calm_bench.stages.generate import generate, make_rules
+from calm_bench.stages.grids import make_grids
 from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.score import Scores, score
@@ -67,8 +68,10 @@ def _run(config: Config, record: Run, device: str) -> None:
     task: Task = configuration.build(config.task)
     examples = task.examples(task.split, config.limit)
 
-    model, identity = prepare(config, task, _training_task(config, task), cache, device)
-    rules = make_rules(config, task, model.depth)
+    training_task = _training_task(config, task)
+    model, identity = prepare(config, task, training_task, cache, device)
+    grids = make_grids(config, model, identity, task, training_task, cache)
+    rules = make_rules(config, task, model.depth, grids)
     generations, tokens = generate(model, identity, task, examples, rules, cache, config.batch_size)
     scored = score(generations, task)
     scores = Scores.of(scored, task.quality)

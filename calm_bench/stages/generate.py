@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.decoding.weights import FusedT5
 from calm_bench.errors import InputError
+from calm_bench.measures.measure import Measure
 from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.records.stages import Chunks, StageCache
 from calm_bench.stages import identity
@@ -25,8 +26,17 @@ from calm_bench.tasks.task import Example, Task
 CHUNK = 128  # examples decoded between two writes: what a killed run can lose
 
 
-def make_rules(config: Config, task: Task, depth: int) -> list[Rule]:
-    """The full model, the baselines, and each measure at each threshold of the grid, in this order."""
+def adaptive(config: Config, task: Task) -> list[tuple[Measure, Decay]]:
+    """The confidence measures, each with the decay of its thresholds."""
+    pairs = []
+    for name, node in config.measure.items():
+        tau = task.tau.get(name, 0.0) if config.threshold.tau is None else config.threshold.tau
+        pairs.append((configuration.build(node), Decay(config.threshold.decay.value, tau)))
+    return pairs
+
+
+def make_rules(config: Config, task: Task, depth: int, grids: Mapping[str, Sequence[float]]) -> list[Rule]:
+    """The full model, the baselines, and each measure at each threshold of its grid, in this order."""
     if config.threshold.min_layer > depth:
         raise InputError(
             f"threshold.min_layer={config.threshold.min_layer} must be at most {depth}, the model's layers"
@@ -36,11 +46,8 @@ def make_rules(config: Config, task: Task, depth: int) -> list[Rule]:
         rules.append(Rule.oracle())
     if "static" in config.baselines:
         rules += [Rule.static(layer) for layer in range(1, depth + 1)]
-    for name, node in config.measure.items():
-        measure = configuration.build(node)
-        tau = task.tau.get(name, 0.0) if config.threshold.tau is None else config.threshold.tau
-        decay = Decay(config.threshold.decay.value, tau)
-        rules += [Rule.adaptive(measure, value, decay, config.threshold.min_layer) for value in config.threshold.grid]
+    for measure, decay in adaptive(config, task):
+        rules += [Rule.adaptive(measure, value, decay, config.threshold.min_layer) for value in grids[measure.name]]
     return rules
 
 

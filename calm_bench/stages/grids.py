@@ -1,0 +1,151 @@
+"""Which thresholds each measure is decoded at: the configured ones, or quantiles of its confidences on other examples.
+
+Cosines of consecutive states lie close to 1, where an even grid has few points. A grid may follow the confidences if it
+is fixed before any calibration example is seen, so they come from another split than the one that is certified.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import pad_sequence
+
+from calm_bench.config import Config, QuantilesConfig
+from calm_bench.decoding.loop import decode
+from calm_bench.decoding.rule import Decay, Rule
+from calm_bench.errors import InputError
+from calm_bench.measures.measure import Measure, Visit
+from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.records.atomic import replacing
+from calm_bench.records.stages import StageCache
+from calm_bench.stages import identity
+from calm_bench.stages.generate import adaptive
+from calm_bench.tasks.task import Task
+
+BATCH = 32
+DECIMALS = 6  # as many as names of rules show
+Grids = dict[str, list[float]]
+Floats = NDArray[np.float64]
+
+
+def make_grids(
+    config: Config, model: EarlyExitT5, model_identity: str, task: Task, training_task: Task, cache: StageCache
+) -> Grids:
+    """Thresholds of each measure by its name, strictly descending, in (0, 1]."""
+    measures = adaptive(config, task)
+    if config.threshold.quantiles is None:
+        return {measure.name: list(config.threshold.grid) for measure, _ in measures}
+    wanted = config.threshold.quantiles
+    sources = _sample(training_task, wanted)
+    key = {
+        "model": model_identity,
+        "dtype": str(model.dtype),
+        "task": {**identity.of_task(training_task), "split": wanted.split},
+        "sources": len(sources),
+        "sample_seed": training_task.sample_seed,
+        "measures": [[repr(measure), str(decay)] for measure, decay in measures],
+        "min_layer": config.threshold.min_layer,
+        "count": wanted.count,
+    }
+    with cache.hold("grids", key) as folder:
+        file = folder / "grids.json"  # kept, for another device may round to other thresholds
+        if not file.exists():
+            tokens = model.tokenize(sources, task.max_source_tokens)
+            texts = _full_texts(model, tokens, task.max_new_tokens)
+            found: Grids = {}
+            for measure, decay in measures:
+                rule = Rule.adaptive(measure, 1.0, decay, config.threshold.min_layer)
+                found[measure.name] = quantiles(
+                    exit_thresholds(model, tokens, texts, measure, rule.min_layer, decay, task.max_new_tokens),
+                    wanted.count,
+                )
+            with replacing(file) as stream:
+                stream.write(json.dumps(found, indent=2).encode())
+        grids: Grids = json.loads(file.read_text())
+    return grids
+
+
+def quantiles(thresholds: Floats, count: int) -> list[float]:
+    """At most `count` quantiles at even steps of the values within (0, 1], strictly descending.
+
+    Raises InputError where no value lies there.
+    """
+    inside = thresholds[(thresholds > 0) & (thresholds <= 1)]
+    values = np.quantile(inside, np.arange(count, 0, -1) / (count + 1)).round(DECIMALS) if len(inside) else inside
+    grid = [float(value) for value in np.unique(values)[::-1] if value > 0]
+    if not grid:
+        raise InputError("threshold.quantiles: no confidence of the sample lies within (0, 1]; use threshold=grid")
+    return grid
+
+
+@torch.inference_mode()
+def exit_thresholds(
+    model: EarlyExitT5,
+    sources: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int]],
+    measure: Measure,
+    first_layer: int,
+    decay: Decay,
+    max_new_tokens: int,
+) -> Floats:
+    """For every token of the full model's texts and every layer from `first_layer` to L - 1: the largest threshold λ at
+    which the token would leave there, (M,). It undoes the decay, so it may lie outside (0, 1].
+
+    The layers' states are those of one pass over the finished texts: the full model's history is the text itself.
+    """
+    steps = np.arange(max_new_tokens)
+    low, high = (np.array([decay.threshold(end, int(step), max_new_tokens) for step in steps]) for end in (0.0, 1.0))
+    found = []
+    for start in range(0, len(sources), BATCH):
+        states, position = _states(model, sources[start : start + BATCH], texts[start : start + BATCH])
+        memory = None
+        for layer in range(1, model.depth):
+            visit = Visit(layer, states[layer], states[layer - 1], model.head, model.classify)
+            if layer == measure.memory_layer:
+                memory = measure.remember(visit)
+            if layer >= first_layer:
+                confidence = measure.confidence(replace(visit, memory=memory)).double().cpu().numpy()
+                found.append((confidence - low[position]) / (high - low)[position])
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def _states(
+    model: EarlyExitT5, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
+) -> tuple[list[torch.Tensor], NDArray[np.int64]]:
+    """States before layer 1 and after the layers 1..L-1, each (tokens, d), and each token's position (tokens,)."""
+    t5 = model.backbone
+    read = pad_sequence([torch.tensor(ids) for ids in sources], batch_first=True, padding_value=-1)
+    written = pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True, padding_value=-1)
+    before = written.roll(1, dims=1)
+    before[:, 0] = t5.config.decoder_start_token_id
+    outputs = t5(
+        input_ids=read.clamp(min=0).to(model.device),
+        attention_mask=(read >= 0).to(model.device),
+        decoder_input_ids=before.clamp(min=0).to(model.device),
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    there = (written >= 0).to(model.device)
+    return [state[there] for state in outputs.decoder_hidden_states[:-1]], (written >= 0).nonzero()[:, 1].numpy()
+
+
+def _full_texts(model: EarlyExitT5, sources: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    result = decode(model, sources, [Rule.full()], max_new_tokens, batch_size=BATCH)
+    lengths = result.n_tokens[:, 0]
+    return [ids[:length].tolist() for ids, length in zip(result.token_ids[:, 0], lengths, strict=True)]
+
+
+def _sample(task: Task, wanted: QuantilesConfig) -> list[str]:
+    if not task.has_split(wanted.split):
+        raise InputError(
+            f"threshold.quantiles.split={wanted.split}: task {task.name} has no such split at {task.path or task.hub}; "
+            "give training.path=DIR, or another split than the one that is certified"
+        )
+    rows = task.rows(wanted.split)
+    chosen = np.random.default_rng(task.sample_seed).permutation(len(rows))[: wanted.examples]
+    return [rows[int(index)]["source"] for index in np.sort(chosen)]
