@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -91,12 +92,20 @@ def _run(config: Config) -> Run:
 
 
 def _draw(record: Run) -> tuple[dict[str, Path], Path]:
-    """Every figure and table that the record allows, in its folder: pictures by name, and the page to open."""
-    import analysis
+    """Every figure and table that the record allows, in its folder: pictures by name, and the page to open.
 
-    made, _missing = analysis.draw(analysis.load([record.path], quiet=True), record.path / "figures")
-    pictures = {item.name: record.path / "figures" / item.files[0] for item in made if item.files[0].endswith(".png")}
-    return pictures, record.path / "figures" / "index.html"
+    Raises InputError where they cannot be written; then there are none, and the record is complete all the same.
+    """
+    import analysis
+    from calm_bench.records.atomic import unwritable
+
+    folder = record.path / "figures"
+    try:
+        made, _missing = analysis.draw(analysis.load([record.path], quiet=True), folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise unwritable(folder, error) from error
+    return {item.name: folder / item.files[0] for item in made if item.files[0].endswith(".png")}, folder / "index.html"
 
 
 def _quiet_libraries() -> None:

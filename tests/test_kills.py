@@ -1,0 +1,156 @@
+"""Runs that lose their process, their disk or their sole right to a folder, and the records they leave all the same."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from calm_bench.records.store import Run, find
+from tests import cli
+
+pytestmark = pytest.mark.slow
+TABLES = ["generations", "tokens", "certificates", "frontier"]
+KILLS = 20
+
+# Imports take seconds, and a kill while they last proves nothing: a process that has them forks those to be killed.
+FORKS = """
+import os, sys, traceback
+from hydra import compose, initialize_config_dir
+from calm_bench import config as configuration, experiment
+import calm_bench.tasks.tatoeba_enfr
+
+configuration.register()
+with initialize_config_dir(str(configuration.config_dir().resolve()), version_base="1.3"):
+    config = configuration.resolve(compose("config", overrides=sys.argv[1:]))
+while sys.stdin.readline():
+    child = os.fork()
+    if child == 0:
+        try:
+            experiment.run(config)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def command(tiny_checkpoint: Path) -> list[str]:
+    few = ["measure=[softmax]", "threshold.grid=[0.9,0.5,0.3]", "baselines=[static]"]
+    return [f"model.path={tiny_checkpoint}", "limit=600", "task.max_new_tokens=24", *few, *cli.QUICK]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _finished(cli.run(*command, cwd=tmp_path_factory.mktemp("undisturbed")))
+
+
+@pytest.fixture
+def forks(command: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that starts the run in a child for each line that it reads."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS, *command],
+        cwd=tmp_path,
+        env=cli.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_a_run_killed_twenty_times_ends_with_the_undisturbed_record(
+    command: list[str], undisturbed: Run, forks: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    moments, kills, chunks = random.Random(0), 0, 0
+    while kills < KILLS:
+        forks.stdin.write("\n")
+        forks.stdin.flush()
+        child = int(forks.stdout.readline())
+        time.sleep(moments.uniform(0.05, 0.9))
+        with suppress(ProcessLookupError):  # it was quicker
+            os.kill(child, signal.SIGKILL)
+        status = int(forks.stdout.readline())
+        assert status in (0, -signal.SIGKILL)
+        runs = find(tmp_path / "runs") if (tmp_path / "runs").exists() else []
+        assert [run.status for run in runs] in ([], ["running"], ["finished"])
+        if status == 0:  # it came to its end between two kills: once more from the beginning
+            _equal(runs[0], undisturbed)
+            shutil.rmtree(tmp_path / "runs")
+            continue
+        kills += 1
+        now = len(list(tmp_path.glob("runs/stages/decode-*/[0-9]*")))
+        assert now >= chunks or now == 0  # what is there stays there
+        chunks = now
+    resumed = _finished(cli.run(*command, cwd=tmp_path))
+    _equal(resumed, undisturbed)
+    assert not [path for path in tmp_path.rglob("*.tmp") if path.parent == resumed.path]
+
+
+def test_two_identical_commands_at_once_leave_one_record(command: list[str], undisturbed: Run, tmp_path: Path) -> None:
+    both = [cli.start(*command, cwd=tmp_path) for _ in range(2)]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    assert [status for _, _, status in ended] == [0, 0], ended
+    assert {out.splitlines()[-1] for out, _, _ in ended} == {f"run: {Path('runs') / undisturbed.run_id}"}
+    assert sum("waiting for another process" in err for _, err, _ in ended) <= 1
+    (record,) = find(tmp_path / "runs")
+    _equal(record, undisturbed)
+
+
+@pytest.mark.parametrize(("size", "left"), [("200k", []), ("1m", ["finished"])])  # while decoding; while drawing
+def test_a_disk_that_fills_up_during_a_run_is_one_line(
+    command: list[str], undisturbed: Run, tmp_path: Path, size: str, left: list[str]
+) -> None:
+    disk = tmp_path / "runs"
+    disk.mkdir()
+    try:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], capture_output=True
+        )
+    except FileNotFoundError:
+        pytest.skip("no mount command")
+    if mounted.returncode:
+        pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
+    try:
+        done = cli.run(*command, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        line = done.stderr.replace("\r", "\n").splitlines()[-1]
+        assert line.startswith("calm-bench: runs_dir: cannot write runs/")
+        assert "No space left on device" in line
+        assert "Traceback" not in done.stderr
+        assert list(disk.rglob("*.tmp")) == []
+        assert list(disk.rglob("figures")) == []
+        assert [run.status for run in find(disk)] == left
+        if left:
+            _equal(find(disk)[0], undisturbed)
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            _finished(cli.run(*command, cwd=tmp_path))  # with room, the same command draws what was missing
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def _finished(done: cli.Done) -> Run:
+    assert done.returncode == 0, done.stderr
+    return Run.open(done.cwd / done.stdout.splitlines()[-1].removeprefix("run: "))
+
+
+def _equal(run: Run, expected: Run) -> None:
+    assert run.status == "finished"
+    for table in TABLES:
+        pd.testing.assert_frame_equal(run.read(table), expected.read(table))
