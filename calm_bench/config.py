@@ -43,6 +43,7 @@ class TaskConfig:
     tau: dict[str, float] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     similarity: dict[str, Any] = field(default_factory=dict)
+    beside: list[Any] = field(default_factory=list)
     sample_seed: int = 0
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import StageCache, locked
 from calm_bench.records.store import Run
+from calm_bench.stages.beside import beside
 from calm_bench.stages.certify import certificates, frontier
 from calm_bench.stages.generate import generate, make_rules
 from calm_bench.stages.grids import make_grids
@@ -91,7 +92,8 @@ def _run(config: Config, record: Run, device: str) -> None:
         model_identity=identity,
         quality=task.quality.name,
         similarity=task.similarity.name,
-        metrics=[task.quality.description, task.similarity.description],
+        metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside)],
+        beside=beside(scores, task.beside, issued, config.calibration.bootstrap_seed),
         speed=_speed(timings),
     )
 

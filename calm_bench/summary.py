@@ -24,6 +24,7 @@ def lines(run: Run) -> list[str]:
         "",
         *table(run, issued(run)),
         "",
+        *_beside(run.info["summary"].get("beside", [])),
         *_speed(run.info["summary"]["speed"]),
         *in_words(issued(run)),
     ]
@@ -97,6 +98,18 @@ def _broken(certificates: pd.DataFrame, row: pd.Series) -> str:
     trials = certificates[(certificates[names] == row[names]).all(axis=1) & certificates["trial"].notna()]
     broken = trials["test_loss"] > row["delta"]
     return f"{broken.mean():.2f} ({broken.sum()}/{len(trials)})" if len(trials) else ""
+
+
+def _beside(entries: list[dict[str, Any]]) -> list[str]:
+    if not entries:
+        return []
+    rules = dict.fromkeys((entry["measure"], entry["threshold"]) for entry in entries)
+    rows = [["score, 95% interval", *dict.fromkeys(entry["metric"] for entry in entries)]]
+    for measure, threshold in rules:
+        own = [entry for entry in entries if (entry["measure"], entry["threshold"]) == (measure, threshold)]
+        name = "full model" if threshold is None else f"{measure} {threshold:g}"
+        rows.append([name, *(f"{entry['score']:.1f} ({entry['low']:.1f} to {entry['high']:.1f})" for entry in own)])
+    return [*_aligned(rows), ""]
 
 
 def _speed(comparisons: list[dict[str, Any]]) -> list[str]:

@@ -14,7 +14,9 @@ from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
 from calm_bench.metrics.bleu import Bleu
 from calm_bench.metrics.chrf import ChrF
+from calm_bench.metrics.rouge import Rouge1
 from calm_bench.records.store import Run
+from calm_bench.stages.beside import beside
 from calm_bench.stages.certify import certificates, frontier
 from calm_bench.stages.score import Scores, score
 from tests import cli
@@ -174,6 +176,24 @@ def test_an_incomplete_generations_table_is_refused(scored: pd.DataFrame) -> Non
         Scores.of(scored.drop(index=7), Bleu())
     with pytest.raises(InputError, match="the full model's texts are missing"):
         Scores.of(scored[scored["measure"] != "full"], Bleu())
+
+
+def test_further_metrics_of_the_full_model_and_the_certified_rules(scored: pd.DataFrame) -> None:
+    scores = Scores.of(scored, Bleu())
+    _, issued = certificates(scores, CalibrationConfig(**{**SETTINGS, "trials": 0}, bootstrap_seed=0))
+    entries = beside(scores, [Rouge1(), ChrF()], issued, seed=0)
+    rules = {(certificate.measure, certificate.threshold) for certificate in issued if certificate.threshold}
+    assert rules
+    assert {(entry["measure"], entry["threshold"]) for entry in entries} == {("full", None), *rules}
+    assert len(entries) == 2 * (1 + len(rules))
+    for entry in entries:
+        rows = scored[
+            scored["measure"].eq(entry["measure"]) & (scored["threshold"].fillna(0) == (entry["threshold"] or 0))
+        ]
+        metric = Rouge1() if entry["metric"] == "ROUGE-1" else ChrF()
+        assert entry["score"] == 100 * metric.scores(rows["prediction"].tolist(), rows["reference"].tolist()).mean()
+        assert entry["low"] <= entry["score"] <= entry["high"]
+    assert scores.quality.name == "BLEU"
 
 
 @pytest.mark.slow

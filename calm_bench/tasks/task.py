@@ -56,6 +56,8 @@ class Task(ABC):
     """What tables report."""
     similarity: Metric
     """m in the losses D = R = 1 - m, per example in [0, 1]."""
+    beside: Sequence[Metric] = ()
+    """Further metrics of the full model and of every certified rule."""
     sample_seed: int
 
     columns: ClassVar[tuple[str, ...]]
