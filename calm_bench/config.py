@@ -214,6 +214,7 @@ class Config:
     timing: TimingConfig = MISSING
     tracking: TrackingConfig = MISSING
     baselines: list[str] = MISSING
+    state_copying: str = MISSING
     limit: int | None = None
     batch_size: int = MISSING
     seed: int = MISSING
@@ -226,6 +227,7 @@ class Config:
             raise InputError("measure: at least one confidence measure is needed, such as measure=[softmax,state]")
         for baseline in self.baselines:
             _one_of("baselines", baseline, ("static", "oracle"))
+        _one_of("state_copying", self.state_copying, ("exit_state", "first_state", "projected_kv", "true_state"))
         if self.limit is not None:
             _at_least("limit", self.limit, 1)
         _at_least("batch_size", self.batch_size, 1)

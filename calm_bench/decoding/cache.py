@@ -49,8 +49,12 @@ class KeyValueCache:
         keys, values = plane[:, :, :, : step + 1][index].float().unbind(1)
         return keys, values
 
+    def read(self, layer: int, slots: NDArray[np.int64], step: int) -> Tensor:
+        """Keys and values of a layer (1..L) at a step, (n, 2, H, d_kv)."""
+        return self._buffer[self.index(slots), layer - 1, :, :, step]
+
     def write_above(self, layer: int, slots: NDArray[np.int64], step: int, keys_values: Tensor) -> None:
-        """Write (n, L - layer, 2, H, d_kv) into the layers above `layer` at a step: what state copying asks for."""
+        """Write (n, L - layer, 2, H, d_kv), or (n, 1, ...) for all alike, into the layers above `layer` at a step."""
         self._buffer[:, layer:, :, :, step][self.index(slots)] = keys_values.to(self._buffer.dtype)
 
     def copy(self, sources: NDArray[np.int64], length: int) -> NDArray[np.int64]:

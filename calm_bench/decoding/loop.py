@@ -10,6 +10,7 @@ as a row of its own. `reference.py` says what all this must compute.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.plan import Plan
 from calm_bench.decoding.rows import Rows
 from calm_bench.decoding.rule import Rule
+from calm_bench.decoding.state_copying import KINDS, fill_skipped
 from calm_bench.decoding.visits import Visits, on_device
 from calm_bench.decoding.weights import FusedT5
 from calm_bench.measures.measure import Measure, Visit
@@ -145,9 +147,10 @@ class _Batch:
                 continue
             exit_layer[leaving] = layer
             undecided &= ~leaving
-            if not undecided.any():
+            staying = undecided | plan.runs_on[rule]
+            if not staying.any():
                 break
-            going_on = np.flatnonzero(np.bincount(self.pair_row[undecided], minlength=len(self.row_token)))
+            going_on = np.flatnonzero(np.bincount(self.pair_row[staying], minlength=len(self.row_token)))
             if len(going_on) < len(rows.number):
                 state = state[on_device(np.searchsorted(rows.number, going_on), state)]
                 rows = self._rows(going_on)
@@ -221,10 +224,11 @@ class _Batch:
         return asking[passes], pair_confidence[passes]
 
     def _part(self, step: int, visits: Visits, exit_layer: Ints, confidence: NDArray[np.float32]) -> None:
-        """Write down the tokens, and let each row go on once for every layer at which its rules have left."""
-        base = self.weights.depth + 1
-        keys, group = np.unique(self.pair_row * base + exit_layer, return_inverse=True)
-        parent, layer = keys // base, keys % base
+        """Write down the tokens, and let each row go on once for every exit layer and kind of copying of its rules."""
+        shape = len(self.row_token), self.weights.depth + 1, len(KINDS)
+        fates = np.ravel_multi_index((self.pair_row, exit_layer, self.plan.copying[self.pair_rule]), shape)
+        fates, group = np.unique(fates, return_inverse=True)
+        parent, layer, copying = np.unravel_index(fates, shape)
         states = visits.states(parent, layer)
         if (broken := states.isnan().any(-1)).any():
             raise FloatingPointError(f"state is NaN at layer {layer[int(broken.int().argmax())]}, position {step}")
@@ -240,7 +244,7 @@ class _Batch:
             self._drop_ended(goes_on[group])
             self.cache.release(self.row_slot[np.setdiff1d(parent, parent[goes_on])])
             group = (np.cumsum(goes_on) - 1)[group[goes_on[group]]]
-            parent, layer, tokens = parent[goes_on], layer[goes_on], tokens[goes_on]
+            parent, layer, copying, tokens = parent[goes_on], layer[goes_on], copying[goes_on], tokens[goes_on]
             states = states[on_device(np.flatnonzero(goes_on), states)]
             if self.is_done:
                 return
@@ -248,7 +252,7 @@ class _Batch:
         again = np.flatnonzero(parent[1:] == parent[:-1]) + 1  # the first group keeps its parent's slot
         if len(again):
             slots[again] = self.cache.copy(slots[again], step + 1)
-        self._copy_states(step, slots, layer, states)
+        self._copy_states(step, visits, parent, slots, layer, copying, states)
         self.row_example, self.row_slot, self.row_token = self.row_example[parent], slots, tokens
         self.pair_row = group
 
@@ -256,13 +260,13 @@ class _Batch:
         self.pair_example, self.pair_rule = self.pair_example[goes_on], self.pair_rule[goes_on]
         self.pair_row = self.pair_row[goes_on]
 
-    def _copy_states(self, step: int, slots: Ints, layer: Ints, states: Tensor) -> None:
-        """State copying: the skipped layers' keys and values are their own projections of the exit layer's state."""
-        weights = self.weights
-        rows_per_layer = 2 * weights.heads * weights.d_kv
-        for exit_layer in np.unique(layer[layer < weights.depth]):
-            left = np.flatnonzero(layer == exit_layer)
-            skipped = weights.skipped_keys_values[exit_layer * rows_per_layer :]
-            projected = weights.products.linear(weights.normed(states[on_device(left, states)]), skipped)
-            shape = (len(left), weights.depth - exit_layer, 2, weights.heads, weights.d_kv)
-            self.cache.write_above(int(exit_layer), slots[left], step, projected.view(shape))
+    def _copy_states(
+        self, step: int, visits: Visits, parent: Ints, slots: Ints, layer: Ints, copying: Ints, states: Tensor
+    ) -> None:
+        """Give each row's skipped layers their keys and values."""
+        for exit_layer, kind in sorted(set(zip(layer.tolist(), copying.tolist(), strict=True))):
+            if exit_layer < self.weights.depth:
+                left = np.flatnonzero((layer == exit_layer) & (copying == kind))
+                state = states[on_device(left, states)]
+                first_state = partial(visits.states, parent[left], np.ones_like(left))
+                fill_skipped(KINDS[kind], self.weights, self.cache, step, slots[left], exit_layer, state, first_state)

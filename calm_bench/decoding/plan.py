@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calm_bench.decoding.rule import Rule
+from calm_bench.decoding.state_copying import KINDS
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 
@@ -21,6 +22,8 @@ class Plan:
         oracles: which rules are the oracle, (R,) bool.
         measures: the distinct measures in use.
         asks: asks[m][i - 1] says which rules ask measure m after layer i, (R,) bool.
+        copying: index of each rule's kind of state copying in `state_copying.KINDS`, (R,).
+        runs_on: which rules want every layer run, wherever they leave, (R,) bool.
         users: users[m] says which rules ask measure m at any layer, (R,) bool.
     """
 
@@ -40,6 +43,8 @@ class Plan:
             ]
         )
         self.oracles: NDArray[np.bool_] = np.array([rule.is_oracle for rule in rules])
+        self.copying = np.array([KINDS.index(rule.state_copying) for rule in rules])
+        self.runs_on: NDArray[np.bool_] = np.array([rule.state_copying == "true_state" for rule in rules])
         self.has_oracle = bool(self.oracles.any())
         self.measures: list[Measure] = list(dict.fromkeys(rule.measure for rule in rules if rule.measure is not None))
         self.asks: list[list[NDArray[np.bool_]]] = [

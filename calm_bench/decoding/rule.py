@@ -1,4 +1,4 @@
-"""All that decides an exit: measure, threshold, decay, first and last layer."""
+"""All that decides an exit: measure, threshold, decay, first and last layer; and what skipped layers are given."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from calm_bench.decoding.state_copying import StateCopying
 from calm_bench.measures.measure import Measure
 
 DecayForm = Literal["additive", "multiplicative", "none"]
@@ -52,6 +53,7 @@ class Rule:
     decay: Decay = Decay("none")
     min_layer: int = 1
     last_layer: int | None = None
+    state_copying: StateCopying = "exit_state"
 
     @staticmethod
     def full() -> Rule:
@@ -64,18 +66,24 @@ class Rule:
         return Rule("static", threshold=float(layer), last_layer=layer)
 
     @staticmethod
-    def oracle() -> Rule:
+    def oracle(state_copying: StateCopying = "exit_state") -> Rule:
         """The local oracle: the earliest layer whose token is the full model's token for this step.
 
         It looks ahead through all layers, so it saves nothing: a bound on what a measure could do, not a method.
         """
-        return Rule("oracle")
+        return Rule("oracle", state_copying=state_copying)
 
     @staticmethod
-    def adaptive(measure: Measure, threshold: float, decay: Decay, min_layer: int = 1) -> Rule:
+    def adaptive(
+        measure: Measure,
+        threshold: float,
+        decay: Decay,
+        min_layer: int = 1,
+        state_copying: StateCopying = "exit_state",
+    ) -> Rule:
         """A confidence measure with a threshold in (0, 1]."""
         first = max(min_layer, measure.first_layer)
-        return Rule(measure.name, measure, threshold, decay, first)
+        return Rule(measure.name, measure, threshold, decay, first, state_copying=state_copying)
 
     @property
     def is_oracle(self) -> bool:

@@ -121,7 +121,7 @@ class FusedT5:
         ]
         width = self.heads * self.d_kv
         # Keys and values of all layers in one matrix: a token that leaves at layer i takes the rows above i at once.
-        self.skipped_keys_values = torch.cat([layer.qkv[width:] for layer in self.decoder_layers])
+        self._stacked_keys_values = torch.cat([layer.qkv[width:] for layer in self.decoder_layers])
         encoder_norm = t5.encoder.final_layer_norm.weight
         self.cross_keys_values = held(
             encoder_norm
@@ -155,6 +155,12 @@ class FusedT5:
         if among is None:
             return self.products.linear(self.normed(states), self.head_weight)
         return (self.head_weight[among].float() @ self.normed(states)[..., None]).squeeze(-1)
+
+    def skipped_keys_values(self, exit_layer: int, states: Tensor) -> Tensor:
+        """What the layers above `exit_layer` project from states (n, d), (n, L - exit_layer, 2, H, d_kv)."""
+        rows = 2 * self.heads * self.d_kv
+        projected = self.products.linear(self.normed(states), self._stacked_keys_values[exit_layer * rows :])
+        return projected.view(len(states), self.depth - exit_layer, 2, self.heads, self.d_kv)
 
     def encoder_bias(self, length: int) -> Tensor:
         """Relative position bias of the encoder, (1, H, S, S)."""

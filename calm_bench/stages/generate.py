@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from calm_bench.cost import flops
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Decay, Rule
+from calm_bench.decoding.state_copying import StateCopying
 from calm_bench.decoding.weights import FusedT5
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
@@ -41,13 +42,17 @@ def make_rules(config: Config, task: Task, depth: int, grids: Mapping[str, Seque
         raise InputError(
             f"threshold.min_layer={config.threshold.min_layer} must be at most {depth}, the model's layers"
         )
+    state_copying = cast(StateCopying, config.state_copying)
     rules = [Rule.full()]
     if "oracle" in config.baselines:
-        rules.append(Rule.oracle())
+        rules.append(Rule.oracle(state_copying))
     if "static" in config.baselines:
         rules += [Rule.static(layer) for layer in range(1, depth + 1)]
     for measure, decay in adaptive(config, task):
-        rules += [Rule.adaptive(measure, value, decay, config.threshold.min_layer) for value in grids[measure.name]]
+        rules += [
+            Rule.adaptive(measure, value, decay, config.threshold.min_layer, state_copying)
+            for value in grids[measure.name]
+        ]
     return rules
 
 

@@ -20,7 +20,7 @@ def in_bfloat16(model: EarlyExitT5) -> EarlyExitT5:
 def test_weights_keys_and_values_are_held_in_bfloat16_and_activations_are_not() -> None:
     weights = FusedT5(in_bfloat16(random_t5()))
     layer = weights.decoder_layers[0]
-    held = [weights.embedding, weights.head_weight, weights.skipped_keys_values, weights.cross_keys_values]
+    held = [weights.embedding, weights.head_weight, weights._stacked_keys_values, weights.cross_keys_values]
     held += [layer.qkv, layer.out, layer.cross_query, layer.cross_out, layer.feed_forward.wi, layer.feed_forward.wo]
     assert {tensor.dtype for tensor in held} == {torch.bfloat16}
     assert encode(weights, [[5, 1]]).keys_values.dtype == torch.bfloat16
