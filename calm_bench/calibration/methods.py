@@ -83,8 +83,13 @@ class UpperConfidenceBound:
     guarantee: ClassVar[Guarantee] = "probability"
 
     def judge(self, losses: FloatArray, parts: BoolArray, delta: float, epsilon: float) -> Verdict:
-        p_values = np.stack([pvalues.wsr(losses[:, part], delta, level=epsilon) for part in parts])
-        return Verdict(fixed_sequence(p_values, epsilon), None)
+        accepted = np.zeros((len(parts), len(losses)), np.bool_)
+        for part, row in zip(parts, accepted, strict=True):
+            for place, own in enumerate(losses[:, part]):  # one by one, for what follows a failure need not be known
+                row[place] = pvalues.wsr(own, delta, level=epsilon) <= epsilon
+                if not row[place]:
+                    break
+        return Verdict(accepted, None)
 
 
 @dataclass(frozen=True)
