@@ -12,9 +12,11 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from calm_bench import config as configuration
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("calm_bench")
 
 
+class JobFailed(Exception):
+    """A job of a multirun has failed and said why. A lone job exits; here the other jobs are still to run."""
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM: like Ctrl-C, with another exit status."""
 
@@ -35,7 +41,7 @@ class Terminated(KeyboardInterrupt):
 def main() -> None:
     """Compose a configuration from the command line and run it.
 
-    Exit status: 0, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
+    Exit status: 0, 1 if a job of a multirun failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
     configuration.register()
@@ -50,7 +56,11 @@ def main() -> None:
         _fail("terminated; the record says interrupted, and the same command goes on from it", 143)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from where it was", 130)
+    except JobFailed:
+        _fail("a job of this multirun failed, as said above; the others are complete", 1)
     except SystemExit as status:
+        if JobFailed.__name__ in refusal.getvalue():
+            _fail("a job of this multirun failed, as said above; the others are complete", 1)
         if status.code and refusal.getvalue():
             _fail(one_line(refusal.getvalue(), configuration.Config, configuration.config_dir()), 2)
         raise
@@ -64,31 +74,57 @@ def _job(composed: DictConfig) -> None:
             config = configuration.resolve(composed)
             record = _run(config)
         except InputError as error:
-            _fail(str(error), 2)
+            _end_job(str(error), 2)
         except FloatingPointError as error:  # NaN in states or confidences
-            _fail(str(error), 1)
+            _end_job(str(error), 1)
         except Exception:  # a fault of ours: all of it, where Hydra would cut it short
-            traceback.print_exc()
-            sys.exit(1)
+            _end_job(traceback.format_exc().rstrip(), 1)
         print(f"run: {record.path}")
+
+
+def _end_job(reason: str, status: int) -> NoReturn:
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        print(f"calm-bench: {' '.join(HydraConfig.get().overrides.task)}: {reason}", file=sys.__stderr__)
+        raise JobFailed
+    _fail(reason, status)
 
 
 def _run(config: Config) -> Run:
     from calm_bench import experiment, summary
-    from calm_bench.records.mirror import mirror
 
     earlier = experiment.finished(config)
-    record = earlier or experiment.run(config)
+    record = earlier or _measure(config)
     pictures, report = _draw(record)
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
-    else:
-        mirror(record, pictures, group=config.name, **vars(config.tracking))
+    if not earlier or "WANDB_SWEEP_ID" in os.environ:  # an agent waits for this trial's numbers, old or new
+        _mirror(config, record, pictures)
     print("\n".join(summary.lines(record)))
     print()
     print(f"frontier: {next(path for name, path in pictures.items() if name.startswith('frontier'))}")
     print(f"report: {report}")
     return record
+
+
+def _measure(config: Config) -> Run:
+    """Run the experiment; W&B hears of one that fails or is interrupted, too."""
+    from calm_bench import experiment
+    from calm_bench.records.store import Run
+
+    try:
+        return experiment.run(config)
+    except InputError:
+        raise  # nothing ran, and there is no record
+    except BaseException:
+        with contextlib.suppress(InputError):
+            _mirror(config, Run.open(Path(config.runs_dir) / experiment.run_id(config)), {})
+        raise
+
+
+def _mirror(config: Config, record: Run, pictures: dict[str, Path]) -> None:
+    from calm_bench.records.mirror import mirror
+
+    mirror(record, pictures, group=config.name, **vars(config.tracking))
 
 
 def _draw(record: Run) -> tuple[dict[str, Path], Path]:
@@ -123,7 +159,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _fail(line: str, status: int) -> None:
+def _fail(line: str, status: int) -> NoReturn:
     print(f"calm-bench: {line}", file=sys.__stderr__)
     sys.exit(status)
 

@@ -1,14 +1,17 @@
 """Whole runs as real processes: what they leave, and what interrupting them costs."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
-from calm_bench.records.store import Run
+from analysis.offline import read
+from calm_bench.records.store import Run, find
 from tests import cli
 
 pytestmark = pytest.mark.slow
@@ -75,13 +78,30 @@ def test_an_interrupted_run_goes_on(
     assert again.stdout.splitlines()[-1] == f"run: {Path('runs') / undisturbed.run_id}"
 
 
-def test_a_multirun_leaves_one_record_a_job(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    shared = [f"model.path={tiny_checkpoint}", "limit=3", "task.max_new_tokens=6", "baselines=[]", *cli.QUICK]
-    done = cli.run("-m", "measure=softmax,state", *shared, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    runs = [Run.open(path.parent) for path in tmp_path.glob("runs/*/run.json")]
-    assert sorted(next(iter(run.info["config"]["measure"])) for run in runs) == ["softmax", "state"]
-    assert {run.status for run in runs} == {"finished"}
+def test_a_multirun_leaves_one_record_a_job_and_goes_on_after_one_that_fails(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    short = [f"model.path={tiny_checkpoint}", "limit=3", "task.max_new_tokens=6", "baselines=[]", *cli.QUICK]
+    wrong = tmp_path / "nan"
+    shutil.copytree(tiny_checkpoint, wrong)
+    weights = load_file(wrong / "model.safetensors")
+    save_file(
+        {name: tensor * float("nan") for name, tensor in weights.items()}, wrong / "model.safetensors", {"format": "pt"}
+    )
+    done = cli.run(
+        "-m", f"model.path={tiny_checkpoint},{wrong}", "seed=0,1", "measure=[softmax]", *short[1:],
+        "tracking.mode=offline", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("calm-bench: a job of this multirun failed")
+    assert "Traceback" not in done.stderr
+    runs = find(tmp_path / "runs")
+    assert [run.status for run in runs] == ["finished", "finished", "failed", "failed"]
+    codes = []
+    for run in runs:
+        (file,) = run.path.glob("wandb/offline-run-*/run-*.wandb")
+        codes.append(read(file).exit_code)
+    assert codes == [0, 0, 1, 1]
 
 
 def _finished(done: cli.Done) -> Run:

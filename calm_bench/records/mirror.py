@@ -1,4 +1,4 @@
-"""Weights & Biases gets a copy of a finished run. The folder is the truth: the copy may fail without costing a row."""
+"""Weights & Biases gets a copy of a run that has ended. The folder is the truth; the copy may fail and cost no row."""
 
 import logging
 import netrc
@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import numpy as np
-import pandas as pd
-
-from calm_bench.records import schema
-from calm_bench.records.store import RUN_FILE, Run
+from calm_bench.records import logged
+from calm_bench.records.store import Run
 
 if TYPE_CHECKING:
     import wandb
@@ -22,7 +19,9 @@ log = logging.getLogger(__name__)
 
 INIT_SECONDS = 5.0  # W&B would wait 90 for a server that cannot be reached
 FINISH_SECONDS = 120.0  # for the upload; what is not sent by then stays on the disk for `wandb sync`
-TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
+FINISH_SECONDS_UNFINISHED = 10.0  # an interrupted run has little to send, and somebody waits for its end
+# W&B's own words for an exit status: 0 is finished, 255 is killed, any other failed.
+EXIT_STATUS = {"finished": 0, "failed": 1, "interrupted": 255}
 
 
 def mirror(
@@ -35,11 +34,13 @@ def mirror(
     group: str | None = None,
     tags: Sequence[str] = (),
 ) -> None:
-    """Copy a finished `run` and its `figures` (name to image file) to W&B; any failure is one warning, never an error.
+    """Copy `run`, whatever its status, and its `figures` (name to image file) to W&B; a failure is one warning.
 
     Args:
         mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says; without it online where this machine is
             logged in, else offline. A run for which no server answers is kept offline too.
+        group, tags: WANDB_RUN_GROUP wins over the first; the task, the model, the measures and WANDB_TAGS join the
+            second. WANDB_NAME, WANDB_NOTES, WANDB_JOB_TYPE and WANDB_DIR win over what stands here, too.
     """
     with _quiet(run):
         try:
@@ -48,9 +49,14 @@ def mirror(
                 return
             with _tracked(run, mode=mode, project=project, entity=entity, group=group, tags=tags) as tracked:
                 offline, place = tracked.offline, tracked.url or Path(tracked.dir).parent
-                _log(run, figures, tracked)
+                logged.log(run, figures, tracked)
         except Exception as error:  # W&B raises many kinds, and none may cost the run
-            log.warning("W&B: not mirrored (%s); %s is complete", _one_line(error), run.path)
+            log.warning(
+                "W&B: not mirrored (%s); %s is %s",
+                _one_line(error),
+                run.path,
+                "complete" if run.status == "finished" else run.status,
+            )
             return
     if offline:
         log.info("W&B: offline; upload it with `wandb login` (once) and `wandb sync %s`", place)
@@ -90,7 +96,7 @@ def _tracked(run: Run, **where: Any) -> Iterator["wandb.Run"]:
     exit_code = 1
     try:
         yield tracked
-        exit_code = 0
+        exit_code = EXIT_STATUS.get(run.status, 1)
     finally:
         tracked.finish(exit_code)
 
@@ -106,14 +112,16 @@ def _start(
             mode=mode,  # type: ignore[arg-type]  # W&B checks it
             project=project,
             entity=entity,
-            group=group,
-            tags=list(tags),
-            name=run.run_id,
-            dir=run.path,
+            group=_chosen("WANDB_RUN_GROUP", group),
+            job_type=_chosen("WANDB_JOB_TYPE", _job_type(run)),
+            name=_chosen("WANDB_NAME", run.run_id),
+            notes=_chosen("WANDB_NOTES", "\n".join(run.info["promises"])),
+            tags=_tags(run, tags),
+            dir=_chosen("WANDB_DIR", str(run.path)),
             config={**run.info["config"], "run_id": run.run_id, "environment": run.info["environment"]},
             settings=wandb.Settings(
                 init_timeout=INIT_SECONDS,
-                finish_timeout=FINISH_SECONDS,
+                finish_timeout=FINISH_SECONDS if run.status == "finished" else FINISH_SECONDS_UNFINISHED,
                 finish_timeout_raises=True,
                 silent=True,
                 console="off",
@@ -137,76 +145,24 @@ def _start(
         return init("offline")
 
 
-def _log(run: Run, figures: Mapping[str, Path], tracked: "wandb.Run") -> None:
-    import wandb
-
-    tokens, certificates = run.read("tokens"), run.read("certificates")
-    tracked.log(
-        {
-            "frontier": _table(run.read("frontier")),
-            "certificates": _table(certificates),
-            "exit_layers": _table(exit_layers(tokens)),
-            "positions": _table(positions(tokens)),
-            **{f"exit_layers/{rule}": _histogram(layers) for rule, layers in _certified(tokens, certificates)},
-            **{f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()},
-        }
-    )
-    tracked.summary.update({**run.info["summary"], "promises": run.info["promises"], "status": run.status})
-    artifact = wandb.Artifact(f"exit-stats-{run.run_id}", type="exit-stats")
-    for file in [run.file(name) for name in schema.SCHEMAS] + [run.path / RUN_FILE]:
-        if file.exists():
-            artifact.add_file(str(file.resolve()), policy="immutable")  # referred to where it is, not copied
-    tracked.log_artifact(artifact)
+def _chosen(variable: str, value: str | None) -> str | None:
+    """What the variable says, else `value`. (W&B reads its variables once in a process, and an argument wins.)"""
+    return os.environ.get(variable) or value
 
 
-def exit_layers(tokens: pd.DataFrame) -> pd.DataFrame:
-    """Per rule and exit layer: the share of the rule's tokens that left there, and their mean confidence (or NaN)."""
-    rules = ["measure", "threshold"]
-    rows = (
-        tokens.groupby([*rules, "exit_layer"], dropna=False)
-        .agg(n_tokens=("position", "size"), confidence=("confidence", "mean"))
-        .reset_index()
-    )
-    rows["share"] = rows["n_tokens"] / rows.groupby(rules, dropna=False)["n_tokens"].transform("sum")
-    return rows
+def _job_type(run: Run) -> str:
+    """`train` for a run that trains (or takes what an earlier one trained), else `evaluate`."""
+    training = run.info["config"].get("training") or {}
+    return "train" if training.get("steps") or training.get("classifier_steps") else "evaluate"
 
 
-def positions(tokens: pd.DataFrame, max_rows: int = TABLE_ROWS) -> pd.DataFrame:
-    """Per rule and position: the mean exit layer and the number of texts that long.
-
-    The table ends at the position from which on it would have more than `max_rows` rows.
-    """
-    rules = ["measure", "threshold"]
-    rows = (
-        tokens.groupby([*rules, "position"], dropna=False)
-        .agg(mean_exit_layer=("exit_layer", "mean"), n_tokens=("exit_layer", "size"))
-        .reset_index()
-    )
-    n_rules = max(1, len(rows[rules].drop_duplicates()))
-    return rows[rows["position"] < max_rows // n_rules]
-
-
-def _certified(tokens: pd.DataFrame, certificates: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
-    """The exit layers under each rule that was certified on all examples, and under the oracle."""
-    chosen = certificates[certificates["trial"].isna() & certificates["threshold"].notna()]
-    for measure, threshold in sorted(set(zip(chosen["measure"], chosen["threshold"], strict=True))):
-        rows = (tokens["measure"] == measure) & np.isclose(tokens["threshold"], threshold)
-        yield f"{measure}@{threshold:g}", tokens.loc[rows, "exit_layer"]
-    if (oracle := tokens["measure"] == "oracle").any():
-        yield "oracle", tokens.loc[oracle, "exit_layer"]
-
-
-def _histogram(layers: pd.Series) -> "wandb.Histogram":
-    import wandb
-
-    return wandb.Histogram(np_histogram=np.histogram(layers, bins=np.arange(0.5, layers.max() + 1)))
-
-
-def _table(frame: pd.DataFrame) -> "wandb.Table":
-    import wandb
-
-    cells = frame.astype(object).where(frame.notna(), None)
-    return wandb.Table(columns=list(cells.columns), data=cells.to_numpy(), allow_mixed_types=True)
+def _tags(run: Run, more: Sequence[str]) -> list[str]:
+    """What a person would filter by: task, model, measures, then WANDB_TAGS and `more`; W&B takes 64 letters."""
+    config = run.info["config"]
+    names = [(config.get(part) or {}).get("name") for part in ("task", "model")]
+    given = os.environ.get("WANDB_TAGS", "").split(",")
+    found = [*names, *(config.get("measure") or {}), *given, *more]
+    return list(dict.fromkeys(str(tag)[:64] for tag in found if tag))
 
 
 def _one_line(error: Exception) -> str:
@@ -216,12 +172,11 @@ def _one_line(error: Exception) -> str:
 @contextmanager
 def _quiet(run: Run) -> Iterator[None]:
     """W&B without its own messages and reports, its working copies inside the run's folder; undone afterwards."""
-    wanted: dict[str, Any] = {
+    wanted = {
         "WANDB_SILENT": "true",
-        "WANDB_ERROR_REPORTING": "false",
-        "WANDB_DATA_DIR": str(
-            (run.path / "wandb").resolve()
-        ),  # else ~/.local/share, which a cluster may not let us use
+        "WANDB_ERROR_REPORTING": os.environ.get("WANDB_ERROR_REPORTING", "false"),
+        # W&B's own choice is below ~/.local/share, which a cluster may not let us write.
+        "WANDB_DATA_DIR": os.environ.get("WANDB_DATA_DIR", str((run.path / "wandb").resolve())),
     }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)

@@ -16,6 +16,7 @@ from calm_bench.errors import InputError
 from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import TrainingSettings, fine_tune, tokenized, train_exit_classifier
+from calm_bench.records.logged import CURVES_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Task
@@ -80,13 +81,29 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
             predictions = model.detokenize(generations.token_ids[:, 0])
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))
 
-        fine_tune(model, pairs, settings, score=score, folder=folder / "checkpoints", seed=config.seed)
+        held_out = tokenized(
+            model,
+            task.rows("validation").select(range(min(settings.evaluate_examples, len(task.rows("validation"))))),
+            task.max_source_tokens,
+            task.max_new_tokens,
+        )
+        layers = fine_tune(
+            model, pairs, held_out, settings, score=score, folder=folder / "checkpoints", seed=config.seed
+        )
+        layers.to_csv(folder / LAYERS_FILE, index=False)
     if settings.classifier_steps:
         train_exit_classifier(model, pairs, settings, folder=folder / "classifier", seed=config.seed)
     temporary = folder / "model.tmp"
     model.save(temporary, settings.stored_dtype)
+    (temporary / CURVES_FILE).write_text(json.dumps(_history(folder / "checkpoints"), indent=1) + "\n")
     (temporary / "training.json").write_text(json.dumps(_training_key(config, task), indent=2) + "\n")
     temporary.rename(folder / "model")
+
+
+def _history(checkpoints: Path) -> list[dict[str, Any]]:
+    """What Trainer logged (step, loss, learning_rate, eval_score ...), from the last state that it stored."""
+    states = [json.loads(file.read_text()) for file in checkpoints.glob("checkpoint-*/trainer_state.json")]
+    return max(states, key=lambda state: state["global_step"])["log_history"] if states else []
 
 
 def _settings(config: TrainingConfig) -> TrainingSettings:

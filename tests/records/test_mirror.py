@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -18,8 +17,10 @@ import pytest
 import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
+from analysis.offline import records_of
 from calm_bench.records import Run
-from calm_bench.records.mirror import exit_layers, mirror, positions, resolve_mode
+from calm_bench.records.logged import exit_layers, positions
+from calm_bench.records.mirror import mirror, resolve_mode
 
 Frames = dict[str, pd.DataFrame]
 
@@ -48,27 +49,11 @@ def figure(finished: Run) -> Path:
     return path
 
 
-def _records(path: Path) -> list[Record]:
-    """The protobuf records of a .wandb file: a LevelDB log of 32 KiB blocks behind a header of 7 bytes."""
-    data, at, records, parts = path.read_bytes(), 7, [], b""
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:  # too little room for a header: padding
-            at += 32768 - at % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # the whole of a record, or its last part
-            records.append(Record.FromString(parts))
-            parts = b""
-    return records
-
-
 def _written(path: Path, seconds: float = 30) -> list[Record]:
     """The records of a run, once W&B's own process has written its last one: it may still be at it when we are not."""
     deadline = time.monotonic() + seconds
     while True:
-        records = _records(path)
+        records = list(records_of(path))
         if any(record.WhichOneof("record_type") == "exit" for record in records) or time.monotonic() > deadline:
             return records
         time.sleep(0.1)
@@ -111,6 +96,8 @@ def test_a_finished_run_is_mirrored_offline(
         "first",
         ["demo"],
     )
+    assert start.job_type == "evaluate"
+    assert start.notes == "With probability 0.95 ..."
     assert start.host == ""
     config = {item.key: json.loads(item.value_json) for item in start.config.update}
     assert config["task"] == {"name": "demo"}
@@ -119,6 +106,7 @@ def test_a_finished_run_is_mirrored_offline(
     history = _values(item for record in records for item in record.history.item)
     summary = _values(item for record in records for item in record.summary.update)
     assert summary["score"] == 41.5
+    assert summary["certified_layers/softmax/textual_10pct"] == 4.0
     assert summary["status"] == "finished"
     assert summary["promises"] == ["With probability 0.95 ..."]
     assert {"exit_layers/softmax@0.9", "exit_layers/oracle", "figures/frontier"} <= set(history)
@@ -142,6 +130,40 @@ def test_a_finished_run_is_mirrored_offline(
     assert len(files) == 6
     for entry in artifact.manifest.contents:
         assert entry.size == files[entry.path].stat().st_size
+
+
+@pytest.mark.parametrize(("status", "code"), [("failed", 1), ("interrupted", 255)])
+def test_a_run_that_did_not_finish_is_mirrored_with_its_state(
+    run: Run, frames: Frames, status: Any, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
+    monkeypatch.setenv("WANDB_NAME", "my name")
+    monkeypatch.setenv("WANDB_TAGS", "one,two")
+    run.write("generations", frames["generations"])
+    run.mark(status)
+    mirror(run, {}, mode="offline", group="ours", tags=["three"])
+    records = _written(next(run.path.glob("wandb/offline-run-*/run-*.wandb")))
+    (start,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
+    assert (start.run_group, start.display_name, list(start.tags)) == (
+        "theirs",
+        "my name",
+        ["demo", "one", "two", "three"],
+    )
+    assert [record.exit.exit_code for record in records if record.WhichOneof("record_type") == "exit"] == [code]
+    assert _values(item for record in records for item in record.summary.update)["status"] == status
+
+
+def test_the_trainers_log_becomes_curves(finished: Run) -> None:
+    model = finished.path.parent / "stages" / "train-1" / "model"
+    model.mkdir(parents=True)
+    entries = [{"step": 2, "loss": 3.5}, {"step": 4, "loss": 3.0, "eval_score": 12.0}]
+    (model / "curves.json").write_text(json.dumps(entries))
+    finished.finish(model_identity="train-1")
+    mirror(finished, {}, mode="offline")
+    records = _written(next(finished.path.glob("wandb/offline-run-*/run-*.wandb")))
+    rows = [_values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
+    curve = [{key: row[key] for key in row if key.startswith("training/")} for row in rows]
+    assert curve[:2] == [{f"training/{key}": value for key, value in entry.items()} for entry in entries]
 
 
 def test_w_and_b_failing_costs_one_line(

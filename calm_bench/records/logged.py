@@ -1,0 +1,131 @@
+"""What W&B gets of a record: numbers for its list of runs, tables and charts, and the files themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from calm_bench.records import schema
+from calm_bench.records.scalars import scalars
+from calm_bench.records.store import RUN_FILE, Run
+
+if TYPE_CHECKING:
+    import wandb
+
+TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
+CURVES_FILE = "curves.json"  # beside a trained model: the trainer's log, one object a line of it
+
+
+def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
+    """Log all that the record holds, which for an unfinished run may be nothing but its state."""
+    import wandb
+
+    _log_training(run, tracked)
+    tables = {name: run.read(name) for name in schema.SCHEMAS if run.file(name).exists()}
+    shown: dict[str, Any] = {
+        name: _table(tables[name]) for name in ("frontier", "certificates", "timings") if name in tables
+    }
+    if "frontier" in tables:
+        shown["frontier_chart"] = _chart(tables["frontier"])
+    if "tokens" in tables:
+        tokens = tables["tokens"]
+        shown |= {"exit_layers": _table(exit_layers(tokens)), "positions": _table(positions(tokens))}
+        if "certificates" in tables:
+            rules = _certified(tokens, tables["certificates"])
+            shown |= {f"exit_layers/{rule}": _histogram(layers) for rule, layers in rules}
+    shown |= {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
+    if shown:
+        tracked.log(shown)
+    if {"frontier", "certificates"} <= set(tables):
+        tracked.summary.update(scalars(run))
+    tracked.summary.update({**run.info["summary"], "promises": run.info["promises"], "status": run.status})
+    artifact = wandb.Artifact(f"exit-stats-{run.run_id}", type="exit-stats")
+    for file in [run.file(name) for name in tables] + [run.path / RUN_FILE]:
+        artifact.add_file(str(file.resolve()), policy="immutable")  # referred to where it is, not copied
+    tracked.log_artifact(artifact)
+
+
+def curves(run: Run) -> list[dict[str, Any]]:
+    """The trainer's log of the model that the run trained, or that an earlier run trained for it; empty without one."""
+    identity = run.info["summary"].get("model_identity") or ""
+    file = run.path.parent / "stages" / identity / "model" / CURVES_FILE
+    return json.loads(file.read_text()) if identity.startswith("train-") and file.exists() else []
+
+
+def _log_training(run: Run, tracked: wandb.Run) -> None:
+    tracked.define_metric("training/step", hidden=True)
+    tracked.define_metric("training/*", step_metric="training/step")
+    for entry in curves(run):
+        values = {f"training/{key}": value for key, value in entry.items() if isinstance(value, int | float)}
+        if "training/step" in values:
+            tracked.log(values)
+
+
+def _chart(frontier: pd.DataFrame) -> Any:
+    """Score against mean exit layer, one curve for each measure and each baseline."""
+    import wandb
+
+    points = {measure: rows.sort_values("mean_exit_layer") for measure, rows in frontier.groupby("measure", sort=False)}
+    return wandb.plot.line_series(
+        xs=[rows["mean_exit_layer"].tolist() for rows in points.values()],
+        ys=[rows["score"].tolist() for rows in points.values()],
+        keys=[str(measure) for measure in points],
+        title="Frontier: score by mean exit layer",
+        xname="mean exit layer",
+    )
+
+
+def exit_layers(tokens: pd.DataFrame) -> pd.DataFrame:
+    """Per rule and exit layer: the share of the rule's tokens that left there, and their mean confidence (or NaN)."""
+    rules = ["measure", "threshold"]
+    rows = (
+        tokens.groupby([*rules, "exit_layer"], dropna=False)
+        .agg(n_tokens=("position", "size"), confidence=("confidence", "mean"))
+        .reset_index()
+    )
+    rows["share"] = rows["n_tokens"] / rows.groupby(rules, dropna=False)["n_tokens"].transform("sum")
+    return rows
+
+
+def positions(tokens: pd.DataFrame, max_rows: int = TABLE_ROWS) -> pd.DataFrame:
+    """Per rule and position: the mean exit layer and the number of texts that long.
+
+    The table ends at the position from which on it would have more than `max_rows` rows.
+    """
+    rules = ["measure", "threshold"]
+    rows = (
+        tokens.groupby([*rules, "position"], dropna=False)
+        .agg(mean_exit_layer=("exit_layer", "mean"), n_tokens=("exit_layer", "size"))
+        .reset_index()
+    )
+    n_rules = max(1, len(rows[rules].drop_duplicates()))
+    return rows[rows["position"] < max_rows // n_rules]
+
+
+def _certified(tokens: pd.DataFrame, certificates: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """The exit layers under each rule that was certified on all examples, and under the oracle."""
+    chosen = certificates[certificates["trial"].isna() & certificates["threshold"].notna()]
+    for measure, threshold in sorted(set(zip(chosen["measure"], chosen["threshold"], strict=True))):
+        rows = (tokens["measure"] == measure) & np.isclose(tokens["threshold"], threshold)
+        yield f"{measure}@{threshold:g}", tokens.loc[rows, "exit_layer"]
+    if (oracle := tokens["measure"] == "oracle").any():
+        yield "oracle", tokens.loc[oracle, "exit_layer"]
+
+
+def _histogram(layers: pd.Series) -> wandb.Histogram:
+    import wandb
+
+    return wandb.Histogram(np_histogram=np.histogram(layers, bins=np.arange(0.5, layers.max() + 1)))
+
+
+def _table(frame: pd.DataFrame) -> wandb.Table:
+    import wandb
+
+    frame = frame[:TABLE_ROWS]
+    cells = frame.astype(object).where(frame.notna(), None)
+    return wandb.Table(columns=list(cells.columns), data=cells.to_numpy(), allow_mixed_types=True)
