@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -173,10 +174,17 @@ def _finished(folder: str) -> Run:
 
 
 def _quality(run: Run) -> Metric:
-    """The metric that the run's tables report."""
+    """The metric that the run's tables report. A record may be a stranger's, so only a metric is ever built from it."""
     with _without_transformers():
-        import evaluate  # noqa: F401
-    metric: Metric = configuration.build(run.info["config"]["task"]["quality"])
+        from calm_bench.metrics.metric import Metric
+    node = run.info["config"]["task"]["quality"]
+    try:
+        known = issubclass(get_class(node["_target_"]), Metric)
+    except (ImportError, ValueError):  # Hydra's words for no such module, and for no class
+        known = False
+    if not known:
+        raise InputError(f"{run.path}: task.quality is {node['_target_']}, which is no metric here")
+    metric: Metric = configuration.build(node)
     return metric
 
 

@@ -171,6 +171,14 @@ def test_only_finished_runs_are_certified(run: Run, capsys: pytest.CaptureFixtur
     pd.testing.assert_frame_equal(run.read("certificates"), before)
 
 
+@pytest.mark.parametrize("target", ["os.system", "pathlib.Path", "calm_bench.metrics.bleu.Blue", "nowhere.Metric"])
+def test_a_record_can_name_nothing_but_a_metric(run: Run, target: str) -> None:
+    run.info["config"]["task"]["quality"] = {"_target_": target, "_args_": ["touch here"]}
+    run.add_promises([])
+    with pytest.raises(InputError, match=f"task.quality is {target}, which is no metric here"):
+        again(run)
+
+
 def test_an_incomplete_generations_table_is_refused(scored: pd.DataFrame) -> None:
     with pytest.raises(InputError, match="every example must stand under every rule once"):
         Scores.of(scored.drop(index=7), Bleu())
