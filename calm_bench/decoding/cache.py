@@ -44,9 +44,15 @@ class KeyValueCache:
 
     def append(self, layer: int, index: Index, step: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Write (n, 2, H, d_kv) of a layer (1..L) at a step; keys and values so far, (n, H, step + 1, d_kv) each."""
-        plane = self._buffer[:, layer - 1]
-        plane[index, :, :, step] = keys_values.to(plane.dtype)
-        keys, values = plane[:, :, :, : step + 1][index].float().unbind(1)
+        plane = self._buffer.select(1, layer - 1)
+        if isinstance(index, slice):  # the rows lie side by side: views, nothing is gathered
+            plane = plane.narrow(0, 0, index.stop)
+            plane.select(3, step).copy_(keys_values)
+            plane = plane.narrow(3, 0, step + 1)
+        else:
+            plane.select(3, step)[index] = keys_values.to(plane.dtype)
+            plane = plane.narrow(3, 0, step + 1)[index]
+        keys, values = plane.float().unbind(1)
         return keys, values
 
     def read(self, layer: int, slots: NDArray[np.int64], step: int) -> Tensor:

@@ -100,6 +100,7 @@ class _Batch:
         self.plan = Plan(rules, weights.depth, max_new_tokens)
         self.result = Generations.empty(examples, len(rules), max_new_tokens)
         self.cache = KeyValueCache(examples, weights.depth, weights.heads, weights.d_kv, weights.device, weights.dtype)
+        self.cross = [layer.unbind() for layer in memory.keys_values.unbind()]
         self.bias = weights.decoder_bias(max_new_tokens)
         self.pair_example = np.repeat(np.arange(examples), len(rules))
         self.pair_rule = np.tile(np.arange(len(rules)), examples)
@@ -150,7 +151,7 @@ class _Batch:
             staying = undecided | plan.runs_on[rule]
             if not staying.any():
                 break
-            going_on = np.flatnonzero(np.bincount(self.pair_row[staying], minlength=len(self.row_token)))
+            going_on = _distinct(self.pair_row[staying], len(self.row_token))
             if len(going_on) < len(rows.number):
                 state = state[on_device(np.searchsorted(rows.number, going_on), state)]
                 rows = self._rows(going_on)
@@ -171,8 +172,10 @@ class _Batch:
         x = addmm(x, mixed.reshape(len(x), -1), w.out)
         query = linear(weights.normed(x), w.cross_query).view(-1, weights.heads, weights.d_kv)
         query = rows.spread(query, self.memory.examples)
-        keys, values = self.memory.keys_values[layer - 1].float()
-        mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=self.memory.bias, scale=1.0)
+        keys, values = self.cross[layer - 1]
+        mixed = functional.scaled_dot_product_attention(
+            query, keys.float(), values.float(), attn_mask=self.memory.bias, scale=1.0
+        )
         x = addmm(x, rows.gather(mixed), w.cross_out)
         return w.feed_forward(x, weights.normed(x))
 
@@ -206,7 +209,7 @@ class _Batch:
     ) -> tuple[Ints, NDArray[np.float32]]:
         """Which of the asking pairs are confident enough to leave, and their confidences."""
         asked_rows = self.pair_row[asking]
-        asked = np.flatnonzero(np.bincount(asked_rows, minlength=len(self.row_token)))  # each row is asked once
+        asked = _distinct(asked_rows, len(self.row_token))  # each row is asked once
         if len(asked) < len(number):
             position = on_device(np.searchsorted(number, asked), state)
             state, previous = state[position], previous[position]
@@ -270,3 +273,8 @@ class _Batch:
                 state = states[on_device(left, states)]
                 first_state = partial(visits.states, parent[left], np.ones_like(left))
                 fill_skipped(KINDS[kind], self.weights, self.cache, step, slots[left], exit_layer, state, first_state)
+
+
+def _distinct(rows: Ints, count: int) -> Ints:
+    """The distinct ones of row numbers below `count`, ascending; they are not empty."""
+    return rows[:1] if count == 1 else np.flatnonzero(np.bincount(rows, minlength=count))

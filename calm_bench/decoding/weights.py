@@ -87,7 +87,7 @@ class FusedT5:
         self.start_token: int = config.decoder_start_token_id
         self.end_token: int = config.eos_token_id
         self.pad_token: int = config.pad_token_id
-        self.classify = model.classify
+        self.classify = _classifier(model)
         self.device = model.device
         self.dtype = model.dtype
         self.products = PRODUCTS[model.dtype]
@@ -148,7 +148,7 @@ class FusedT5:
 
     def normed(self, x: Tensor) -> Tensor:
         """x over its root mean square, without the gain (which is folded into the next matrix)."""
-        return functional.rms_norm(x, (self.d_model,), eps=self.epsilon)
+        return torch.rms_norm(x, (self.d_model,), eps=self.epsilon)
 
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
         """Logits (n, V) of decoder states (n, d) of any layer, or those of the tokens among (n, k) alone."""
@@ -192,6 +192,13 @@ class _RelativeBias:
         growth = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.max_distance / exact)
         logarithmic = (exact + (growth * (buckets - exact)).long()).clamp(max=buckets - 1)
         return self.weight[offset + torch.where(distance < exact, distance, logarithmic)]
+
+
+def _classifier(model: EarlyExitT5) -> Callable[[Tensor], Tensor] | None:
+    if model.classifier is None:
+        return None
+    weight, bias = model.classifier.linear.weight.detach()[0], model.classifier.linear.bias.detach()
+    return lambda states: torch.addmv(bias, states, weight).sigmoid()
 
 
 def _qkv(block: Any) -> Tensor:
