@@ -48,7 +48,7 @@ while sys.stdin.readline():
 @pytest.fixture(scope="module")
 def command(tiny_checkpoint: Path) -> list[str]:
     few = ["measure=[softmax]", "threshold.grid=[0.9,0.5,0.3]", "baselines=[static]"]
-    return [f"model.path={tiny_checkpoint}", "limit=600", "task.max_new_tokens=24", *few, *cli.QUICK]
+    return [f"model.path={tiny_checkpoint}", "limit=400", "task.max_new_tokens=24", *few, *cli.QUICK]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,221 @@
+"""A W&B server on loopback that keeps everything in memory.
+
+Enough for the real `wandb sweep`, `wandb agent`, and runs that log to it, artifacts included. An operation that it does
+not know is answered with an error and kept in `unknown`.
+"""
+
+import gzip
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ENTITY, PROJECT = "someone", "calm-bench"
+Values = dict[str, Any]
+
+
+@dataclass
+class StoredRun:
+    """What a client has sent of one run."""
+
+    name: str
+    about: Values = field(default_factory=dict)  # as upsertBucket was given it: groupName, jobType, tags, sweep ...
+    config: Values = field(default_factory=dict)
+    summary: Values = field(default_factory=dict)
+    history: list[Values] = field(default_factory=list)
+    exit_code: int | None = None
+
+    @property
+    def state(self) -> str:
+        return "running" if self.exit_code is None else "finished" if self.exit_code == 0 else "failed"
+
+
+class Stub:
+    """The server's memory. `trials` are handed to agents one by one, each a mapping of option to value."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.trials: list[Values] = []
+        self.handed_out = 0
+        self.sweep = ""  # the YAML text of the sweep that was created
+        self.runs: dict[str, StoredRun] = {}
+        self.uploads: dict[str, bytes] = {}  # by path
+        self.artifacts: dict[str, Values] = {}
+        self.unknown: list[str] = []
+
+    def environment(self) -> dict[str, str]:
+        """What makes a W&B client talk to this server."""
+        return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": "a" * 40, "WANDB_ENTITY": ENTITY}
+
+    def graphql(self, query: str, given: Values) -> Values:
+        found = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        answer = getattr(self, f"on_{found[1]}" if found else "", None)
+        if answer is None:
+            self.unknown.append(found[1] if found else query)
+            return {"data": None, "errors": [{"message": f"unknown operation {self.unknown[-1]}"}]}
+        return {"data": answer(given)}
+
+    def post(self, path: str, body: Values) -> Values:
+        """A file stream: lines of history, the last summary, and at the end the exit status."""
+        run = self.runs[path.split("/")[-2]]
+        for name, part in (body.get("files") or {}).items():
+            lines = [json.loads(line) for line in part["content"]]
+            if name == "wandb-history.jsonl":
+                run.history += lines
+            elif name == "wandb-summary.json":
+                run.summary = lines[-1]
+        if body.get("complete"):
+            run.exit_code = body.get("exitcode", 0)
+        return {}
+
+    # Who am I, and what can you do?
+    def on_Viewer(self, _: Values) -> Values:
+        teams = {"edges": [{"node": {"name": ENTITY}}]}
+        return {"viewer": {"id": "u", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": teams}}
+
+    def on_ServerFeaturesQuery(self, _: Values) -> Values:
+        return {"serverInfo": {"features": []}}
+
+    def on_OrganizationCoreWeaveOrganizationID(self, _: Values) -> Values:
+        return {"entity": {"organization": {"coreWeaveOrganizationId": None}}}
+
+    # Sweeps and their agents.
+    def on_UpsertSweep(self, given: Values) -> Values:
+        self.sweep = given["config"]
+        project = {"id": "p", "name": PROJECT, "entity": {"id": "e", "name": ENTITY}}
+        return {"upsertSweep": {"sweep": {"name": "sweep1", "project": project}, "configValidationWarnings": []}}
+
+    def on_SweepWithRuns(self, _: Values) -> Values:
+        sweep = {"id": "s", "name": "sweep1", "method": "grid", "state": "RUNNING", "config": self.sweep}
+        return {"project": {"sweep": {**sweep, "controller": None, "scheduler": None, "runs": {"edges": []}}}}
+
+    def on_CreateAgent(self, _: Values) -> Values:
+        return {"createAgent": {"agent": {"id": "agent1"}}}
+
+    def on_Heartbeat(self, given: Values) -> Values:
+        commands: list[Values] = []
+        if not json.loads(given["runState"] or "{}"):
+            if self.handed_out < len(self.trials):
+                trial = {name: {"value": value} for name, value in self.trials[self.handed_out].items()}
+                self.handed_out += 1
+                run = {"run_id": f"trial{self.handed_out}", "program": "calm_bench", "args": trial}
+                commands = [{"type": "run", **run}]
+            else:
+                commands = [{"type": "exit"}]
+        return {"agentHeartbeat": {"agent": {"id": "agent1"}, "commands": json.dumps(commands)}}
+
+    # Runs and their files.
+    def on_UpsertBucket(self, given: Values) -> Values:
+        run = self.runs.setdefault(given["name"], StoredRun(given["name"]))
+        run.about |= {key: value for key, value in given.items() if value is not None}
+        if given.get("config"):
+            run.config = {key: item["value"] for key, item in json.loads(given["config"]).items()}
+        bucket = {
+            "id": f"id-{run.name}", "name": run.name, "displayName": run.about.get("displayName"), "config": "{}",
+            "description": None, "sweepName": run.about.get("sweep"), "historyLineCount": 0,
+            "project": {"id": "p", "name": PROJECT, "entity": {"id": "e", "name": ENTITY}},
+        }  # fmt: skip
+        return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def on_CreateRunFiles(self, given: Values) -> Values:
+        files = [{"name": name, "uploadUrl": self._place(f"{given['run']}/{name}")} for name in given["files"]]
+        answer = {"runID": f"id-{given['run']}", "uploadHeaders": [], "files": files}
+        return {"createRunFiles": answer}
+
+    # Artifacts.
+    def on_ClientIDMapping(self, _: Values) -> Values:
+        return {"clientIDMapping": None}
+
+    def on_CreateArtifact(self, given: Values) -> Values:
+        number = f"artifact{len(self.artifacts) + 1}"
+        self.artifacts[number] = {**given["input"], "files": {}, "state": "PENDING"}
+        sequence = {"id": f"sequence-{number}", "latestArtifact": None}
+        return {"createArtifact": {"artifact": {"id": number, "state": "PENDING", "artifactSequence": sequence}}}
+
+    def on_CreateArtifactManifest(self, given: Values) -> Values:
+        return {"createArtifactManifest": self._manifest(given["artifactID"])}
+
+    def on_UpdateArtifactManifest(self, given: Values) -> Values:
+        return {"updateArtifactManifest": self._manifest(given["artifactManifestID"].removeprefix("manifest-"))}
+
+    def on_CreateArtifactFiles(self, given: Values) -> Values:
+        edges = []
+        for file in given["input"]["artifactFiles"]:
+            number, name = file["artifactID"], file["name"]
+            place = f"{number}/{name}"
+            self.artifacts[number]["files"][name] = f"/upload/{place}"
+            node = {
+                "id": f"{number}-{name}", "name": name, "displayName": name, "storagePath": place,
+                "uploadUrl": self._place(place), "uploadHeaders": [], "uploadMultipartUrls": None,
+                "artifact": {"id": number},
+            }  # fmt: skip
+            edges.append({"node": node})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def on_CommitArtifact(self, given: Values) -> Values:
+        artifact = self.artifacts[given["artifactID"]]
+        artifact["state"] = "COMMITTED"
+        return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": artifact.get("digest")}}}
+
+    def _manifest(self, number: str) -> Values:
+        name = "wandb_manifest.json"
+        file = {"id": f"file-{number}", "name": name, "displayName": name, "uploadHeaders": []}
+        return {
+            "artifactManifest": {
+                "id": f"manifest-{number}",
+                "file": {**file, "uploadUrl": self._place(f"{number}/{name}")},
+            }
+        }
+
+    def _place(self, path: str) -> str:
+        return f"{self.url}/upload/{path}"
+
+
+@contextmanager
+def serving() -> Iterator[Stub]:
+    """A server that answers on a free port of this machine until the block ends."""
+    stub = Stub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self._body() or b"{}")
+            if self.path.endswith("/graphql"):
+                self._answer(json.dumps(stub.graphql(body["query"], body.get("variables") or {})).encode())
+            else:
+                self._answer(json.dumps(stub.post(self.path, body)).encode())
+
+        def do_PUT(self) -> None:
+            stub.uploads[self.path] = self._body()
+            self._answer(b"")
+
+        def do_GET(self) -> None:
+            self._answer(stub.uploads.get(self.path, b""), 200 if self.path in stub.uploads else 404)
+
+        def _body(self) -> bytes:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+        def _answer(self, body: bytes, status: int = 200) -> None:
+            with suppress(BrokenPipeError):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield stub
+        server.shutdown()
