@@ -147,11 +147,14 @@ class TrainingConfig:
     warmup_steps: int = MISSING
     weight_decay: float = MISSING
     loss_weights: str = MISSING
+    exit_simulation: float = MISSING
     bf16: bool = MISSING
     evaluate_every: int = MISSING
     evaluate_examples: int = MISSING
     classifier_steps: int = MISSING
     classifier_learning_rate: float = MISSING
+    classifier_objective: str = MISSING
+    classifier_balanced: bool = MISSING
     stored_dtype: str = MISSING
     workers: int = MISSING
 
@@ -166,6 +169,9 @@ class TrainingConfig:
         _one_of("training.optimizer", self.optimizer, ("adafactor", "adamw"))
         _one_of("training.schedule", self.schedule, ("constant", "linear", "cosine"))
         _one_of("training.loss_weights", self.loss_weights, ("index", "uniform", "last"))
+        if not 0 <= self.exit_simulation < 1:
+            raise InputError(f"training.exit_simulation={self.exit_simulation} must be at least 0 and below 1")
+        _one_of("training.classifier_objective", self.classifier_objective, ("independent", "geometric"))
         _one_of("training.stored_dtype", self.stored_dtype, ("float32", "float16", "bfloat16"))
 
     @property

@@ -12,6 +12,7 @@ from calm_bench.models.exit_classifier import ExitClassifier
 from calm_bench.models.t5 import head_scale
 
 LossWeights = Literal["index", "uniform", "last"]
+ClassifierObjective = Literal["independent", "geometric"]
 IGNORED = -100  # label of padding, as transformers' collators write it
 
 
@@ -25,17 +26,32 @@ def layer_weights(kind: LossWeights, depth: int) -> Tensor:
     return weights / weights.sum()
 
 
-def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
+def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor, exit_layers: Tensor | None = None) -> Tensor:
     """Mean token cross-entropy of each layer's prediction under teacher forcing, (L,).
 
     Args:
         t5: the `T5ForConditionalGeneration` that gave `outputs`.
         outputs: its outputs, with hidden states.
         labels: target token ids, (batch, T), `IGNORED` on padding.
+        exit_layers: the layer at which each position left, (batch, T): above it, it does not count. None: all count.
     """
+    losses = []
+    for layer in range(1, _depth(outputs) + 1):
+        counted = labels != IGNORED
+        if exit_layers is not None:
+            counted &= exit_layers >= layer
+        logits = _logits(t5, outputs, layer, counted)
+        total = functional.cross_entropy(logits.float(), labels[counted], reduction="sum")
+        losses.append(total / counted.sum().clamp(min=1))
+    return torch.stack(losses)
+
+
+def layer_agreement(t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
+    """Share of the target positions at which each layer predicts the last layer's token, (L,); 1 for the last."""
     targets = labels != IGNORED
-    logits = [layer_logits(t5, state[targets]) for state in _early_states(outputs)] + [outputs.logits[targets]]
-    return torch.stack([functional.cross_entropy(layer.float(), labels[targets]) for layer in logits])
+    layers = range(1, _depth(outputs) + 1)
+    tokens = torch.stack([_logits(t5, outputs, layer, targets).argmax(-1) for layer in layers])
+    return (tokens == tokens[-1]).float().mean(-1)
 
 
 def layer_logits(t5: Any, states: Tensor) -> Tensor:
@@ -44,21 +60,46 @@ def layer_logits(t5: Any, states: Tensor) -> Tensor:
     return t5.lm_head(normed * head_scale(t5.config))
 
 
-def exit_classifier_losses(classifier: ExitClassifier, t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
-    """Binary cross-entropy of the exit classifier at each of the layers 1..L-1, (L - 1,).
+def exit_classifier_losses(
+    classifier: ExitClassifier,
+    t5: nn.Module,
+    outputs: Any,
+    labels: Tensor,
+    objective: ClassifierObjective = "independent",
+    balanced: bool = False,
+) -> Tensor:
+    """Loss of the exit classifier at each of the layers 1..L-1, (L - 1,), to be averaged over layers.
 
-    A layer's label is 1 where its prediction is the last layer's: the independent objective of appendix D, unbalanced.
+    A layer's label is 1 where its prediction is the last layer's. `independent` (appendix D) is the mean binary
+    cross-entropy of each layer. `geometric` (after Elbayad et al. 2020) is the log-likelihood of a chain that stops at
+    the first layer with label 1, so the layers above that one do not count.
+
+    `balanced` weighs each label by the other's share among a layer's positions, as the paper's released code does.
     """
     targets = labels != IGNORED
+    states = [state[targets] for state in _early_states(outputs)]
     final = outputs.logits[targets].argmax(-1)
-    return torch.stack(
-        [
-            functional.binary_cross_entropy_with_logits(
-                classifier.logits(state[targets]), (layer_logits(t5, state[targets]).argmax(-1) == final).float()
-            )
-            for state in _early_states(outputs)
-        ]
-    )
+    agrees = torch.stack([layer_logits(t5, state).argmax(-1) == final for state in states]).float()
+    scores = torch.stack([classifier.logits(state) for state in states])
+    weights = torch.ones_like(agrees)
+    if objective == "geometric":
+        weights = (agrees.cumsum(0) - agrees == 0).float()
+    if balanced:
+        positive = (agrees * weights).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True).clamp(min=1)
+        weights = weights * torch.where(agrees > 0, 1 - positive, positive)
+    losses = functional.binary_cross_entropy_with_logits(scores, agrees, weight=weights, reduction="none")
+    return losses.mean(-1)
+
+
+def _depth(outputs: Any) -> int:
+    return len(outputs.decoder_hidden_states) - 1
+
+
+def _logits(t5: nn.Module, outputs: Any, layer: int, where: Tensor) -> Tensor:
+    """Logits (M, V) of a layer (1..L) at the M positions `where` (batch, T) is true."""
+    if layer == _depth(outputs):
+        return outputs.logits[where]
+    return layer_logits(t5, _early_states(outputs)[layer - 1][where])
 
 
 def _early_states(outputs: Any) -> tuple[Tensor, ...]:

@@ -21,6 +21,8 @@ from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Task
 
+LAYERS_FILE = "validation_by_layer.csv"  # in the stage's folder: step, score, layer, loss, agreement
+
 
 def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, device: str) -> tuple[EarlyExitT5, str]:
     """The model that will be decoded, and its identity: a word that changes whenever its weights do.
@@ -81,12 +83,9 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
             predictions = model.detokenize(generations.token_ids[:, 0])
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))
 
-        held_out = tokenized(
-            model,
-            task.rows("validation").select(range(min(settings.evaluate_examples, len(task.rows("validation"))))),
-            task.max_source_tokens,
-            task.max_new_tokens,
-        )
+        inputs = model.tokenize([example.source for example in validation], task.max_source_tokens)
+        targets = model.tokenize([example.target for example in validation], task.max_new_tokens)
+        held_out = [{"input_ids": ids, "labels": labels} for ids, labels in zip(inputs, targets, strict=True)]
         layers = fine_tune(
             model, pairs, held_out, settings, score=score, folder=folder / "checkpoints", seed=config.seed
         )

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from calm_bench.models.loss import IGNORED, exit_classifier_losses, layer_losses, layer_weights
+from calm_bench.models.loss import IGNORED, exit_classifier_losses, layer_agreement, layer_losses, layer_weights
 from tests.models_for_tests import VOCAB, random_t5
 
 
@@ -48,3 +48,45 @@ def test_exit_classifier_learns_agreement_with_the_last_layer() -> None:
         agrees = (model.head(state).argmax(-1) == outputs.logits.argmax(-1)).float()
         torch.testing.assert_close(loss, functional.binary_cross_entropy(model.classifier(state), agrees))
     assert outputs.logits.shape[-1] == VOCAB
+
+
+def classifier_loss(objective: str, balanced: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Losses (L - 1,); and for each layer and position, whether it agrees with the last, and the classifier's word."""
+    model = random_t5(3, depth=4)
+    assert model.classifier is not None
+    inputs, labels = torch.tensor([[5, 6, 7, 1]]), torch.tensor([list(range(8, 40))])
+    outputs = model.backbone(input_ids=inputs, labels=labels, output_hidden_states=True)
+    losses = exit_classifier_losses(model.classifier, model.backbone, outputs, labels, objective, balanced)  # type: ignore[arg-type]
+    states = torch.stack(outputs.decoder_hidden_states[1:-1])[:, 0]
+    return losses, model.head(states).argmax(-1) == outputs.logits[0].argmax(-1), model.classifier(states)
+
+
+def test_geometric_objective_is_the_likelihood_of_the_first_right_exit() -> None:
+    losses, agrees, confidence = classifier_loss("geometric")
+    total = torch.zeros(())
+    for position in range(agrees.shape[1]):
+        for layer in range(agrees.shape[0]):
+            if agrees[layer, position]:
+                total -= confidence[layer, position].log()
+                break
+            total -= (1 - confidence[layer, position]).log()
+    torch.testing.assert_close(losses.sum(), total / agrees.shape[1])
+    assert agrees[:-1].any()
+
+
+def test_balance_weighs_a_label_by_the_others_share() -> None:
+    losses, agrees, confidence = classifier_loss("independent", balanced=True)
+    for loss, label, c in zip(losses, agrees, confidence, strict=True):
+        share = label.float().mean()
+        each = torch.where(label, -(1 - share) * c.log(), -share * (1 - c).log())
+        torch.testing.assert_close(loss, each.mean())
+
+
+def test_agreement_with_the_last_layer() -> None:
+    model = random_t5(3, depth=4)
+    inputs, labels = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[*range(8, 40), IGNORED]])
+    outputs = model.backbone(input_ids=inputs, labels=labels, output_hidden_states=True)
+    agreement = layer_agreement(model.backbone, outputs, labels)
+    states = outputs.decoder_hidden_states[2][0, :-1]
+    assert agreement[1] == (model.head(states).argmax(-1) == outputs.logits[0, :-1].argmax(-1)).float().mean()
+    assert agreement[-1] == 1
