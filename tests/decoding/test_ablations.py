@@ -1,0 +1,40 @@
+"""The paper's ablations, as the commands that make them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from calm_bench.records.store import Run
+from tests import cli
+
+pytestmark = pytest.mark.slow
+
+
+def runs_of(experiment: str, folder: Path, *arguments: str) -> list[Run]:
+    done = cli.run(f"+experiment={experiment}", "limit=4", *cli.QUICK, *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line.removeprefix("run: ") for line in done.stdout.splitlines() if line.startswith("run: ")]
+    return [Run.open(folder / line) for line in lines]
+
+
+def test_state_copying_is_a_run_for_each_kind(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    runs = runs_of("state_copying", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8")
+    kinds = [run.info["config"]["state_copying"] for run in runs]
+    assert kinds == ["exit_state", "first_state", "projected_kv", "true_state"]
+    rows = runs[3].read("generations").query("measure in ['oracle', 'full']")
+    texts = rows.pivot(index="example_id", columns="measure", values="prediction")
+    assert (texts["oracle"] == texts["full"]).all()
+
+
+def test_decay_is_a_run_for_each_temperature(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    grid = "threshold.grid=[0.5,0.2]"
+    runs = runs_of("decay", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8", grid)
+    decays = [set(run.read("generations")["decay"]) - {"none"} for run in runs]
+    assert decays == [{f"additive(tau={tau})"} for tau in (0, 1, 4, 10)]
+
+
+def test_oracle(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    (run,) = runs_of("oracle", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8")
+    assert {"oracle", "static", "full", "softmax"} == set(run.read("frontier")["measure"])
+    assert json.loads((run.path / "run.json").read_text())["status"] == "finished"
