@@ -94,7 +94,7 @@ def _run(config: Config, record: Run, device: str) -> None:
         similarity=task.similarity.name,
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside)],
         beside=beside(scores, task.beside, issued, config.calibration.bootstrap_seed),
-        speed=_speed(timings),
+        speed=_speed(timings, config.calibration.bootstrap_seed),
     )
 
 
@@ -121,5 +121,5 @@ def _training_task(config: Config, task: Task) -> Task:
     return task if config.training.path is None else dataclasses.replace(task, path=config.training.path)
 
 
-def _speed(timings: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    return [] if timings.empty else speed.compare(timings).to_dict("records")
+def _speed(timings: pd.DataFrame, seed: int) -> list[dict[Hashable, Any]]:
+    return [] if timings.empty else speed.compare(timings, seed).to_dict("records")
