@@ -45,7 +45,7 @@ def _frontier(x: str) -> Callable[[Records], Figure]:
 
 
 def _consistency(objective: str) -> Callable[[Records], Figure]:
-    return lambda part: plots.consistency(part.certificates, objective)
+    return lambda part: plots.consistency(rules.own(part.certificates), objective)
 
 
 def _finer(objective: str) -> Callable[[Records], Figure]:
@@ -54,7 +54,7 @@ def _finer(objective: str) -> Callable[[Records], Figure]:
 
 def _tokens(draw: Callable[[pd.DataFrame, int], Figure]) -> Callable[[Records], Figure]:
     def drawn(part: Records) -> Figure:
-        chosen = rules.representative(part.certificates, part.frontier)
+        chosen = rules.representative(rules.own(part.certificates), part.frontier)
         return draw(rules.select(part.tokens, chosen), int(part.runs["layers"].max()))
 
     return drawn

@@ -28,6 +28,13 @@ def representative(certificates: pd.DataFrame, frontier: pd.DataFrame) -> dict[s
     return {measure: float(adaptive.loc[nearest[measure], "threshold"]) for measure in measures}
 
 
+def own(certificates: pd.DataFrame) -> pd.DataFrame:
+    """The certificates that each run issued itself, by its own method and ε; `calm_bench.certify` appends others."""
+    settings = certificates[["method", "epsilon"]]
+    first = certificates.groupby("run_id")[["method", "epsilon"]].transform("first")
+    return certificates[(settings == first).all(axis=1)]
+
+
 def select(frame: pd.DataFrame, rules: dict[str, float]) -> pd.DataFrame:
     """The rows of `frame` that belong to one of `rules` (measure to threshold)."""
     return frame[frame["measure"].map(rules) == frame["threshold"]]

@@ -138,7 +138,7 @@ def _rule(key: Key) -> tuple[str, float | None]:
 
 
 def _start(part: Records, chosen: list[tuple[str, float | None]]) -> int:
-    standing = rules.representative(part.certificates, part.frontier).items()
+    standing = rules.representative(rules.own(part.certificates), part.frontier).items()
     return next((chosen.index(rule) for rule in standing if rule in chosen), 0)
 
 

@@ -161,3 +161,9 @@ def test_representative_rules_are_certified_where_they_can_be(part: Records) -> 
     picked = rules.shown(part.certificates, part.frontier, 12)
     assert len(picked) == 12
     assert picked[0] == ("full", None)
+
+
+def test_promises_added_later_do_not_mix_with_the_runs_own(records: Records) -> None:
+    later = records.certificates.assign(method="naive", epsilon=0.3)
+    both = pd.concat([records.certificates, later], ignore_index=True)
+    pd.testing.assert_frame_equal(rules.own(both), records.certificates)
