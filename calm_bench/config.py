@@ -45,6 +45,7 @@ class TaskConfig:
     similarity: dict[str, Any] = field(default_factory=dict)
     beside: list[Any] = field(default_factory=list)
     sample_seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)  # what a task written elsewhere takes beside these
 
     def __post_init__(self) -> None:
         _at_least("task.max_source_tokens", self.max_source_tokens, 1)
@@ -291,8 +292,9 @@ def plain(config: Config) -> dict[str, Any]:
 
 
 def build(node: Any) -> Any:
-    """The object that a `_target_` and its arguments describe: a task, a measure."""
-    values: Any = node if isinstance(node, Mapping) else OmegaConf.to_container(OmegaConf.structured(node))
+    """The object that a `_target_` and its arguments describe: a task, a measure. `options` are further arguments."""
+    values: Any = dict(node) if isinstance(node, Mapping) else OmegaConf.to_container(OmegaConf.structured(node))
+    values |= values.pop("options", {})
     try:
         return instantiate(values, _convert_="all")
     except Exception as error:

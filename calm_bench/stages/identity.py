@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ def of_model(name_or_path: str) -> str:
 def of_task(task: Task) -> dict[str, Any]:
     """The data a task reads, and how it makes prompts of them. Lengths are part of it, metrics are not."""
     folder = Path(task.path) if task.path else None
+    known = {field.name for field in fields(Task)}
     data = _hash_of(sorted(folder.glob("*.parquet")) + sorted(folder.glob("*.jsonl"))) if folder else None
     return {
         "class": type(task).__qualname__,
@@ -26,6 +28,7 @@ def of_task(task: Task) -> dict[str, Any]:
         "prompt": task.prompt,
         "max_source_tokens": task.max_source_tokens,
         "max_new_tokens": task.max_new_tokens,
+        "options": {field.name: str(getattr(task, field.name)) for field in fields(task) if field.name not in known},
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from calm_bench.config import Config, TrainingConfig
+from calm_bench.config import Config, TrainingConfig, build
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
@@ -34,9 +34,10 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
         model = load(name, device, config.model.dtype)
-        if "classifier" in config.measure and model.classifier is None:
+        needing = [name for name, node in config.measure.items() if build(node).needs_classifier]
+        if needing and model.classifier is None:
             raise InputError(
-                f"measure: 'classifier' needs an exit classifier, and {name} has none; "
+                f"measure: {needing[0]!r} needs an exit classifier, and {name} has none; "
                 "train one (training.classifier_steps) or leave it out (measure=[softmax,state])"
             )
         return model, identity.of_model(name)
