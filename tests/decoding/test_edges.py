@@ -52,8 +52,8 @@ def test_one_token_source(model: EarlyExitT5) -> None:
 
 
 def test_long_source(model: EarlyExitT5) -> None:
-    """Past the position bias's largest distance."""
-    source = [3 + index % 100 for index in range(400)] + [1]
+    """2,048 tokens, far past the position bias's largest distance, beside a source of two."""
+    source = [3 + index % 100 for index in range(2047)] + [1]
     rules = [Rule.full(), Rule.adaptive(Classifier(), 0.4, Decay("none"))]
     compare(model, decode(model, [source, [5, 1]], rules, 4), [source, [5, 1]], rules, 4)
 
