@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.index import draw
+from analysis.listing import listing
 from analysis.load import load
 from calm_bench.errors import InputError
 
@@ -15,6 +16,9 @@ examples:
   python -m analysis runs/                              every finished run in runs/, into figures/
   python -m analysis runs/20260101-120000-demo --out /tmp/demo
   python -m analysis runs/A runs/B --out both           runs of one config share a figure, others get their own
+  python -m analysis runs/ --list                       one line a run: state, task, measures, certified layers
+  python -m analysis --wandb ENTITY/PROJECT             the finished runs of a W&B project
+  python -m analysis wandb/offline-run-*/               runs that W&B kept offline
 
 what comes out:
   index.html      the report: promises and whether they held, the frontier, and each token coloured by its exit layer
@@ -22,7 +26,7 @@ what comes out:
   *.png, *.svg    one figure each, at column width
   *.csv, *.md, *.tex    one table each; rows marked "published" are the paper's
 
-Only records are read: no model, no GPU, no network. Unfinished runs are left out, and said.
+Only records are read: no model, no GPU, no network (but for --wandb). Unfinished runs are left out, and said.
 In a notebook:  import analysis; records = analysis.load("runs/"); analysis.frontier(records.of(GROUP).frontier)
 """
 
@@ -35,14 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", metavar="RUNS", nargs="+", type=Path, help="a run folder, or a folder that holds some")
+    parser.add_argument("runs", metavar="RUNS", nargs="*", type=Path, help="a run folder, or a folder that holds some")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read the runs of a W&B project")
+    parser.add_argument("--list", action="store_true", help="list the runs in RUNS, finished or not, and draw nothing")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("figures"), help="where to write (default: figures)"
     )
     options = parser.parse_args(arguments)
+    if not options.runs and (options.list or not options.wandb):
+        parser.error("the following arguments are required: RUNS")
     begun = time.monotonic()
     try:
-        records = load(options.runs)
+        if options.list:
+            print("\n".join(listing(options.runs)))
+            return 0
+        records = load(options.runs, wandb=options.wandb)
         made, missing = draw(records, options.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

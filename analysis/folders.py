@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.sources import PARTIAL
 from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import Run, find
@@ -70,8 +71,8 @@ class Finished:
         return json.dumps(left, sort_keys=True, default=str)
 
     def read(self, table: str) -> pd.DataFrame:
-        """One of the run's tables; empty where the run was asked for no timings or no certificates."""
-        if table in OPTIONAL and not self.record.file(table).exists():
+        """One of the run's tables; empty where the run was asked for none, or where W&B has only a part of the run."""
+        if (table in OPTIONAL or PARTIAL in self.about) and not self.record.file(table).exists():
             return pd.DataFrame(columns=SCHEMAS[table].names)
         return self.record.read(table)
 

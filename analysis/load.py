@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
-from analysis import folders
+from analysis import folders, sources
 from calm_bench.errors import InputError
 
 TABLES = ("generations", "tokens", "frontier", "certificates", "timings")
@@ -52,33 +53,38 @@ class Records:
         return dataclasses.replace(self, **parts)
 
 
-def load(paths: Iterable[str | Path] | str | Path, *, quiet: bool = False) -> Records:
-    """Read run folders, or folders that hold run folders.
+def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = None, quiet: bool = False) -> Records:
+    """Read run folders, or folders that hold run folders; offline `.wandb` files and their folders; a W&B project.
 
     Unfinished runs and older repeats of the same config are left out; each is said on standard error (not when
     `quiet`) and in `notes`.
+
+    Args:
+        wandb: ENTITY/PROJECT, whose runs are fetched through the W&B API.
 
     Raises:
         InputError: a path holds no finished run, a file is torn or lacks a column, or schema versions differ.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    found, notes = folders.finished([Path(path) for path in given])
-    if not found:
-        where = ", ".join(map(str, given)) or "no path given"
-        raise InputError(
-            f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
-        )
-    grouped, more = folders.group(found)
-    notes = [*notes, *more]
-    if not quiet:
-        for note in notes:
-            print(note, file=sys.stderr)
-    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-    for run in grouped:
-        for name in TABLES:
-            frames[name].append(_with_identity(run.read(name), run.identity))
+    with TemporaryDirectory(prefix="calm-bench-") as scratch:
+        places, partial = sources.run_folders([Path(path) for path in given], wandb, Path(scratch))
+        found, notes = folders.finished(places)
+        if not found:
+            where = ", ".join([*map(str, given), *([wandb] if wandb else [])]) or "no path given"
+            raise InputError(
+                f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
+            )
+        grouped, more = folders.group(found)
+        notes = [*partial, *notes, *more]
+        if not quiet:
+            for note in notes:
+                print(note, file=sys.stderr)
+        frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+        for run in grouped:
+            for name in TABLES:
+                frames[name].append(_with_identity(run.read(name), run.identity))
+        rows = [run.identity | _about(run) for run in grouped]
     tables = {name: _stack(parts) for name, parts in frames.items()}
-    rows = [run.identity | _about(run) for run in grouped]
     return Records(runs=pd.DataFrame(rows), **tables, notes=tuple(notes))
 
 

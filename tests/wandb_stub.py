@@ -16,6 +16,7 @@ from typing import Any
 
 ENTITY, PROJECT = "someone", "calm-bench"
 Values = dict[str, Any]
+_LAST_PAGE = {"endCursor": None, "hasNextPage": False}
 
 
 @dataclass
@@ -46,6 +47,7 @@ class Stub:
         self.uploads: dict[str, bytes] = {}  # by path
         self.artifacts: dict[str, Values] = {}
         self.unknown: list[str] = []
+        self.others: list[str] = []
 
     def environment(self) -> dict[str, str]:
         """What makes a W&B client talk to this server."""
@@ -59,9 +61,9 @@ class Stub:
             return {"data": None, "errors": [{"message": f"unknown operation {self.unknown[-1]}"}]}
         return {"data": answer(given)}
 
-    def post(self, path: str, body: Values) -> Values:
-        """A file stream: lines of history, the last summary, and at the end the exit status."""
-        run = self.runs[path.split("/")[-2]]
+    def stream(self, name: str, body: Values) -> None:
+        """What a run sends as it goes: lines of history, the last summary, and at the end the exit status."""
+        run = self.runs[name]
         for name, part in (body.get("files") or {}).items():
             lines = [json.loads(line) for line in part["content"]]
             if name == "wandb-history.jsonl":
@@ -70,7 +72,6 @@ class Stub:
                 run.summary = lines[-1]
         if body.get("complete"):
             run.exit_code = body.get("exitcode", 0)
-        return {}
 
     # Who am I, and what can you do?
     def on_Viewer(self, _: Values) -> Values:
@@ -126,7 +127,69 @@ class Stub:
         answer = {"runID": f"id-{given['run']}", "uploadHeaders": [], "files": files}
         return {"createRunFiles": answer}
 
+    # Reading back.
+    def on_Runs(self, _: Values) -> Values:
+        nodes = [
+            {
+                "id": f"id-{run.name}", "projectId": 1, "name": run.name, "displayName": run.about.get("displayName"),
+                "state": run.state, "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
+                "summaryMetrics": json.dumps(run.summary), "tags": run.about.get("tags", []),
+                "group": run.about.get("groupName"), "jobType": run.about.get("jobType"), "sweepName": None,
+                "createdAt": "2026-01-01T00:00:00", "heartbeatAt": "2026-01-01T00:00:00", "systemMetrics": "{}",
+                "historyLineCount": len(run.history), "historyKeys": {}, "readOnly": False, "commit": None,
+                "description": None, "notes": None, "user": {"name": ENTITY, "username": ENTITY},
+            }
+            for run in self.runs.values()
+        ]  # fmt: skip
+        page = {"edges": [{"node": node, "cursor": "c"} for node in nodes], "pageInfo": _LAST_PAGE}
+        return {"project": {"internalId": 1, "runCount": len(nodes), "readOnly": False, "runs": page}}
+
+    def on_RunFiles(self, given: Values) -> Values:
+        nodes = []
+        for name in given["fileNames"]:
+            body, url = self.uploads[f"/upload/{given['name']}/{name}"], self._place(f"{given['name']}/{name}")
+            file = {"id": name, "name": name, "url": url, "directUrl": url, "sizeBytes": len(body), "mimetype": None}
+            nodes.append({**file, "updatedAt": None, "md5": None})
+        page = {"edges": [{"node": node, "cursor": "c"} for node in nodes], "pageInfo": _LAST_PAGE}
+        return {"project": {"internalId": 1, "run": {"fileCount": len(nodes), "files": page}}}
+
+    def on_RunOutputArtifacts(self, given: Values) -> Values:
+        project = {"id": "p", "internalId": "1", "name": PROJECT, "entity": {"name": ENTITY}}
+        nodes = [
+            {
+                "__typename": "Artifact", "id": number, "versionIndex": 0, "description": None, "metadata": None,
+                "artifactType": {"name": artifact["artifactTypeName"]}, "ttlDurationSeconds": -2,
+                "ttlIsInherited": True, "artifactSequence": {
+                    "__typename": "ArtifactSequence", "name": artifact["artifactCollectionName"], "project": project
+                },
+                "tags": [], "historyStep": None, "state": artifact["state"], "size": 1, "digest": artifact["digest"],
+                "commitHash": None, "fileCount": len(artifact["files"]), "createdAt": "2026-01-01T00:00:00",
+                "updatedAt": None, "aliases": [],
+            }
+            for number, artifact in self.artifacts.items()
+            if artifact["runName"] == given["run"]
+        ]  # fmt: skip
+        page = {"totalCount": len(nodes), "pageInfo": {"__typename": "PageInfo", **_LAST_PAGE}}
+        return {"project": {"run": {"artifacts": {**page, "edges": [{"node": node} for node in nodes]}}}}
+
+    def on_FetchArtifactManifest(self, given: Values) -> Values:
+        return {
+            "artifact": {"currentManifest": {"file": {"directUrl": self._place(f"{given['id']}/wandb_manifest.json")}}}
+        }
+
+    def on_GetArtifactMembershipFileUrls(self, given: Values) -> Values:
+        (files,) = [a["files"] for a in self.artifacts.values() if a["artifactCollectionName"] == given["collection"]]
+        edges = [
+            {"node": {"__typename": "File", "name": name, "directUrl": self.url + path}} for name, path in files.items()
+        ]
+        page = {"pageInfo": {"__typename": "PageInfo", **_LAST_PAGE}, "edges": edges}
+        collection = {"__typename": "ArtifactSequence", "artifactMembership": {"files": page}}
+        return {"project": {"artifactCollection": collection}}
+
     # Artifacts.
+    def on_ArtifactType(self, _: Values) -> Values:
+        return {"project": {"artifact": None}}  # no earlier version
+
     def on_ClientIDMapping(self, _: Values) -> Values:
         return {"clientIDMapping": None}
 
@@ -184,11 +247,15 @@ def serving() -> Iterator[Stub]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = json.loads(self._body() or b"{}")
+            body, answer = self._body(), {}
             if self.path.endswith("/graphql"):
-                self._answer(json.dumps(stub.graphql(body["query"], body.get("variables") or {})).encode())
+                asked = json.loads(body)
+                answer = stub.graphql(asked["query"], asked.get("variables") or {})
+            elif self.path.endswith("/file_stream"):
+                stub.stream(self.path.split("/")[-2], json.loads(body))
             else:
-                self._answer(json.dumps(stub.post(self.path, body)).encode())
+                stub.others.append(self.path)  # W&B's own telemetry
+            self._answer(json.dumps(answer).encode())
 
         def do_PUT(self) -> None:
             stub.uploads[self.path] = self._body()

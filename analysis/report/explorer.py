@@ -114,7 +114,7 @@ def _tokens(frame: pd.DataFrame) -> dict[Key, tuple[str, str, list[str] | None]]
     pieces = frame["piece"].tolist() if "piece" in frame and frame["piece"].notna().all() else None
     return {
         keys[start]: (layers[start:end], confidences[start:end], None if pieces is None else pieces[start:end])
-        for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)
+        for start, end in zip(starts, [*starts, len(keys)][1:], strict=True)
     }
 
 

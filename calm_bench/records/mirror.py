@@ -118,7 +118,7 @@ def _start(
             notes=_chosen("WANDB_NOTES", "\n".join(run.info["promises"])),
             tags=_tags(run, tags),
             dir=_chosen("WANDB_DIR", str(run.path)),
-            config={**run.info["config"], "run_id": run.run_id, "environment": run.info["environment"]},
+            config={**run.info["config"], **{key: run.info[key] for key in ("run_id", "created", "environment")}},
             settings=wandb.Settings(
                 init_timeout=INIT_SECONDS,
                 finish_timeout=FINISH_SECONDS if run.status == "finished" else FINISH_SECONDS_UNFINISHED,

@@ -1,0 +1,137 @@
+"""Where records come from: run folders, offline W&B files, or the W&B API. The last two become run folders first.
+
+W&B has a record twice: whole, as the parquet files of its `exit-stats` artifact, and in part, as the tables, the config
+and the summary of the run. The files are taken where they can be had; else what the tables hold, which is the frontier,
+the certificates and the timings, but neither texts nor tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis import offline
+from calm_bench.errors import InputError
+from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
+from calm_bench.records.store import RUN_FILE, Run
+
+LOGGED = ("frontier", "certificates", "timings")  # the tables of a record that W&B also has as tables
+PARTIAL = "partial"  # a key of run.json that says so
+Fetch = Callable[[str], Path]
+
+
+def run_folders(paths: Iterable[Path], project: str | None, scratch: Path) -> tuple[list[Path], list[str]]:
+    """Folders of records for everything given, and a note for each run of which W&B has only a part.
+
+    Args:
+        paths: run folders, folders of them, `.wandb` files, or folders that W&B wrote offline.
+        project: ENTITY/PROJECT of the W&B API, or None.
+        scratch: an empty folder for what has to be fetched or put together.
+    """
+    places: list[Path] = []
+    notes: list[str] = []
+    for path in paths:
+        files = _offline_files(path)
+        places += [_from_offline(file, scratch / f"offline-{number}", notes) for number, file in enumerate(files)]
+        places += [path] if not files else []
+    if project is not None:
+        places += _from_api(project, scratch, notes)
+    return places, notes
+
+
+def _offline_files(path: Path) -> list[Path]:
+    """The `.wandb` files that `path` is or directly holds; none where it holds records."""
+    if path.suffix == ".wandb":
+        return [path]
+    if (path / RUN_FILE).exists():
+        return []
+    return sorted([*path.glob("run-*.wandb"), *path.glob("offline-run-*/run-*.wandb")])
+
+
+def _from_offline(file: Path, folder: Path, notes: list[str]) -> Path:
+    run = offline.read(file)
+    record = run.artifact.get(RUN_FILE)
+    if record is not None and record.exists():
+        return record.parent
+    return _put_together(
+        folder / run.name, run.name, run.config, run.values, lambda path: run.folder / "files" / path, notes
+    )
+
+
+def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
+    """Fetch the runs of a project that calm-bench mirrored there. Raises InputError where W&B does not answer."""
+    import wandb
+
+    places = []
+    try:
+        for run in wandb.Api().runs(project, lazy=False):
+            if "run_id" not in run.config:
+                notes.append(f"left out {run.id}: not a run of calm-bench")
+                continue
+            folder = scratch / run.id / str(run.config["run_id"])
+            if not _downloaded(run, folder):
+
+                def fetch(path: str, run: Any = run, folder: Path = folder) -> Path:
+                    return Path(run.file(path).download(root=str(folder.parent / "tables"), replace=True).name)
+
+                _put_together(folder, str(run.config["run_id"]), run.config, run.summary_metrics, fetch, notes)
+            places.append(folder)
+    except InputError:
+        raise
+    except Exception as error:  # W&B raises many kinds, some of them private
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"--wandb {project}: {reason}; give ENTITY/PROJECT and log in with `wandb login`") from error
+    return places
+
+
+def _downloaded(run: Any, folder: Path) -> bool:
+    """Whether the run has an artifact with its record, which then is in `folder`."""
+    try:
+        for artifact in run.logged_artifacts():
+            if artifact.type == "exit-stats":
+                artifact.download(root=str(folder))
+    except Exception:  # W&B raises many kinds; what the tables hold is better than nothing
+        shutil.rmtree(folder, ignore_errors=True)
+    return (folder / RUN_FILE).exists()
+
+
+def _put_together(
+    folder: Path, run_id: str, config: Mapping[str, Any], values: Mapping[str, Any], fetch: Fetch, notes: list[str]
+) -> Path:
+    """A record in `folder` from what W&B shows of a run; `fetch` gives the local file of one of its media paths."""
+    folder.mkdir(parents=True)
+    own = {key: value for key, value in config.items() if key not in ("run_id", "environment", "created", "_wandb")}
+    info = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": config.get("run_id", run_id),
+        "name": own.get("name", "run"),
+        "status": values.get("status", "running"),
+        "created": config.get("created", ""),
+        "finished_at": None,
+        "config": own,
+        "seed": own.get("seed"),
+        "environment": config.get("environment") or {},
+        "summary": {key: value for key, value in values.items() if not _is_media(value)},
+        "promises": values.get("promises") or [],
+        "peak_memory_mb": None,
+        PARTIAL: True,
+    }
+    (folder / RUN_FILE).write_text(json.dumps(info, default=str))
+    record = Run(folder, info)
+    for name in LOGGED:
+        table = values.get(name) or {}
+        if _is_media(table):
+            content = json.loads(fetch(table["path"]).read_text())
+            frame = pd.DataFrame(content["data"], columns=content["columns"], dtype=object)
+            record.write(name, frame[SCHEMAS[name].names])
+    notes.append(f"{info['run_id']}: its files are not at hand, only the tables that W&B shows; no texts, no tokens")
+    return folder
+
+
+def _is_media(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_type" in value

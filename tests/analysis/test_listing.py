@@ -1,0 +1,26 @@
+"""`python -m analysis RUNS --list`."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+
+
+def test_every_run_is_a_line_whatever_its_status(write_run, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(run_id="first", n=4, created="2026-01-01T10:00:00+00:00")
+    folder = write_run(
+        run_id="second", n=4, status="interrupted", created="2026-01-02T10:00:00+00:00", measures=("state",)
+    ).parent
+    assert main([str(folder), "--list"]) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == ["run", "status", "created", "task", "model", "measures", "n", "certified", "layers"]
+    assert first.split()[:2] == ["first", "finished"]
+    assert "softmax,state,classifier" in first
+    assert first.count("-") >= 3
+    assert second.split()[:4] == ["second", "interrupted", "2026-01-02", "10:00"]
+
+
+def test_a_folder_without_runs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--list"]) == 2
+    assert capsys.readouterr().err.startswith("error: no run in ")

@@ -1,0 +1,133 @@
+"""One record, read from its folder, from W&B's offline file and through W&B's API: the same frames."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import Records, draw, load
+from analysis.offline import read
+from calm_bench.errors import InputError
+from tests import cli
+from tests.wandb_stub import ENTITY, PROJECT, Stub, serving
+
+WHOLE = ("generations", "tokens", "frontier", "certificates", "timings")
+SHOWN = ("frontier", "certificates", "timings")
+
+MIRROR = """
+import sys
+from calm_bench.records import Run
+from calm_bench.records.mirror import mirror
+mirror(Run.open(sys.argv[1]), {}, mode=sys.argv[2])
+"""
+READ = """
+import pickle, sys
+from analysis import load
+with open(sys.argv[2], "wb") as file:
+    pickle.dump(load(wandb=sys.argv[1]), file)
+"""
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    with serving() as server:
+        yield server
+
+
+def python(code: str, *words: str | Path, stub: Stub | None = None) -> None:
+    """Run `code` in a process of its own: W&B reads its variables once in each."""
+    environment = {name: value for name, value in cli.environment().items() if not name.startswith("WANDB_")}
+    environment |= stub.environment() if stub else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def by_api(stub: Stub, folder: Path) -> Records:
+    python(READ, f"{ENTITY}/{PROJECT}", folder / "records.pickle", stub=stub)
+    records = pd.read_pickle(folder / "records.pickle")
+    assert isinstance(records, Records)
+    return records
+
+
+def equal(records: Records, expected: Records, tables: tuple[str, ...]) -> None:
+    pd.testing.assert_frame_equal(records.runs.drop(columns="folder"), expected.runs.drop(columns="folder"))
+    for name in tables:
+        pd.testing.assert_frame_equal(getattr(records, name), getattr(expected, name), check_dtype=name in WHOLE)
+
+
+def test_an_offline_file_gives_the_frames_of_the_folder(write_run, tmp_path: Path) -> None:
+    run = write_run(n=6, config={"name": "demo"})
+    expected = load(run)
+    python(MIRROR, run, "offline")
+    (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    assert read(file).exit_code == 0
+    for place in (file, file.parent, run / "wandb"):
+        equal(load(place), expected, WHOLE)
+
+    moved = file.parent.rename(tmp_path / "moved")
+    (run / "run.json").rename(tmp_path / "run.json")  # the artifact's manifest still names it
+    partial = load(moved, quiet=True)
+    equal(partial, expected, SHOWN)
+    assert partial.tokens.empty
+    assert partial.generations.empty
+    assert "no texts, no tokens" in partial.notes[0]
+    made, missing = draw(partial, tmp_path / "figures")
+    assert {"frontier"} <= {entry.name.split("-")[0] for entry in made}
+    assert missing
+
+
+def test_the_end_of_a_torn_file_is_left_out(write_run) -> None:
+    run = write_run(n=2)
+    python(MIRROR, run, "offline")
+    (file,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    data = file.read_bytes()
+    for length in (len(data) - 1, len(data) // 2, 4000, 100, 7):
+        file.write_bytes(data[:length])
+        assert read(file).exit_code is None
+    file.write_bytes(b"something else")
+    with pytest.raises(InputError, match="not a W&B file"):
+        load(file)
+
+
+@pytest.mark.slow
+def test_the_api_gives_the_frames_of_the_folder(write_run, stub: Stub, tmp_path: Path) -> None:
+    run = write_run(n=6, config={"name": "demo"})
+    expected = load(run)
+    python(MIRROR, run, "online", stub=stub)
+    equal(by_api(stub, tmp_path), expected, WHOLE)
+    assert stub.unknown == []
+
+    stub.artifacts.clear()  # deleted by somebody, as they are large
+    partial = by_api(stub, tmp_path)
+    equal(partial, expected, SHOWN)
+    assert partial.tokens.empty
+
+
+@pytest.mark.slow
+def test_a_project_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with serving() as stub:
+        environment = {**cli.environment(), **stub.environment()}
+        stub.on_Runs = None  # type: ignore[method-assign]
+        done = subprocess.run(
+            [sys.executable, "-m", "analysis", "--wandb", "nobody/nothing", "--out", str(tmp_path)],
+            env={
+                name: value for name, value in environment.items() if name in stub.environment() or name in os.environ
+            },
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: --wandb nobody/nothing: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_every_frame_of_the_records_is_compared() -> None:
+    assert {field.name for field in fields(Records)} == {"runs", "notes", *WHOLE}
