@@ -44,6 +44,8 @@ def main() -> None:
     Exit status: 0, 1 if a job of a multirun failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # Hydra's parser takes `-m` before or after all options, people also write it between them.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     configuration.register()
     command = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="config")(_job)
     refusal = io.StringIO()
@@ -67,6 +69,7 @@ def main() -> None:
 
 
 def _job(composed: DictConfig) -> None:
+    configuration.register()  # a launcher runs jobs in processes that have not been through main()
     with contextlib.redirect_stderr(sys.__stderr__):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         _quiet_libraries()

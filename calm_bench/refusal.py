@@ -30,6 +30,9 @@ def one_line(report: str, schema: type, conf: Path) -> str:
         allowed = sorted(file.stem for file in (conf / group).glob("*.yaml"))
         return f"{group}={name}: no such choice{_nearest(name, allowed)}; allowed: {', '.join(allowed)}"
     lines = [line.strip() for line in report.strip().splitlines() if line.strip()]
+    if "Traceback (most recent call last):" in lines:  # not Hydra's own refusal, but of something that it started
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+        return errors[-1] if errors else lines[-1]
     if lines and (wrong := re.search(r"error: (.+)$", lines[-1])):
         return f"{wrong[1]}; see --help"
     noise = (

@@ -1,0 +1,54 @@
+"""Multiruns on several cores and through submitit, whose local executor stands in for SLURM."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from calm_bench.records.store import find
+from tests import cli
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]])
+def test_a_launcher_leaves_one_record_a_job_and_names_one_that_fails(
+    launcher: list[str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    name, *settings = launcher
+    short = [f"model.path={tiny_checkpoint}", "limit=3", "task.max_new_tokens=6", "baselines=[]", *cli.QUICK]
+    jobs = ["measure=softmax", "threshold.min_layer=1,4"]  # the model has three layers
+    done = cli.run(f"hydra/launcher={name}", *settings, "-m", *jobs, *short, "threshold.grid=[0.9]", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("calm-bench: a job of this multirun failed")
+    runs = find(tmp_path / "runs")
+    assert [(run.info["config"]["threshold"]["min_layer"], run.status) for run in runs] == [(1, "finished")]
+
+
+def test_without_slurm_it_is_one_line(tmp_path: Path) -> None:
+    if shutil.which("srun"):
+        pytest.skip("this machine has SLURM")
+    done = cli.run("hydra/launcher=slurm", "-m", "seed=0,1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "srun" in done.stderr
+
+
+def test_slurm_is_asked_for_a_gpu_and_a_time(tmp_path: Path) -> None:
+    """The settings of conf/hydra/launcher/slurm.yaml are submitit's: it writes them into the job's script."""
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "srun").write_text("#!/bin/sh\n")
+    (fake / "sbatch").write_text(f'#!/bin/sh\ncp "$1" {tmp_path}/script\necho no such partition >&2\nexit 1\n')
+    for file in fake.iterdir():
+        file.chmod(0o755)
+    os.environ["PATH"], path = f"{fake}{os.pathsep}{os.environ['PATH']}", os.environ["PATH"]
+    try:
+        done = cli.run("hydra/launcher=slurm", "hydra.launcher.partition=gpu", "-m", "seed=0,1", cwd=tmp_path)
+    finally:
+        os.environ["PATH"] = path
+    assert done.returncode != 0
+    lines = (tmp_path / "script").read_text().splitlines()
+    for wanted in ("--partition=gpu", "--gpus-per-node=1", "--time=480", "--cpus-per-task=8", "--array=0-1%2"):
+        assert f"#SBATCH {wanted}" in lines, json.dumps(lines)
