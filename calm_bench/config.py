@@ -139,6 +139,7 @@ class CalibrationConfig:
 @dataclass
 class TrainingConfig:
     path: str | None = None
+    split: str = MISSING
     steps: int = MISSING
     batch_size: int = MISSING
     gradient_accumulation: int = MISSING
@@ -222,6 +223,7 @@ class Config:
     tracking: TrackingConfig = MISSING
     baselines: list[str] = MISSING
     state_copying: str = MISSING
+    probes: list[str] = MISSING
     limit: int | None = None
     batch_size: int = MISSING
     seed: int = MISSING
@@ -234,6 +236,10 @@ class Config:
             raise InputError("measure: at least one confidence measure is needed, such as measure=[softmax,state]")
         for baseline in self.baselines:
             _one_of("baselines", baseline, ("static", "oracle"))
+        if self.training.trains and self.training.path is None and self.training.split == self.task.split:
+            raise InputError(f"training.split={self.training.split} must be another split than task.split")
+        for probe in self.probes:
+            _one_of("probes", probe, ("perturbation", "classifier_f1"))
         _one_of("state_copying", self.state_copying, ("exit_state", "first_state", "projected_kv", "true_state"))
         if self.limit is not None:
             _at_least("limit", self.limit, 1)

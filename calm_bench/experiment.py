@@ -25,6 +25,7 @@ from calm_bench.stages.generate import generate, make_rules
 from calm_bench.stages.grids import make_grids
 from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.prepare import prepare
+from calm_bench.stages.probes import PROBES
 from calm_bench.stages.score import Scores, score
 from calm_bench.tasks.task import Task
 
@@ -94,6 +95,7 @@ def _run(config: Config, record: Run, device: str) -> None:
         similarity=task.similarity.name,
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside)],
         beside=beside(scores, task.beside, issued, config.calibration.bootstrap_seed),
+        **{name: PROBES[name](model, task, examples) for name in config.probes},
         speed=_speed(timings, config.calibration.bootstrap_seed),
     )
 

@@ -41,11 +41,12 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
                 "train one (training.classifier_steps) or leave it out (measure=[softmax,state])"
             )
         return model, identity.of_model(name)
-    if not training_task.has_split("train"):
+    if not training_task.has_split(config.training.split):
         place = training_task.path or training_task.hub
         raise InputError(
-            f"training: task {training_task.name} has no train split at {place}; give a folder that has one with "
-            "training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
+            f"training: task {training_task.name} has no {config.training.split} split at {place}; "
+            "give a folder that has one with training.path=DIR, or take a fine-tuned model as it is with training=none "
+            "model.path=DIR"
         )
     key = _training_key(config, training_task)
     with cache.hold("train", key) as folder:
@@ -64,7 +65,7 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
 def _train(config: Config, task: Task, folder: Path, device: str) -> None:
     """Both training stages; `folder`/model appears when everything is done."""
     torch.manual_seed(config.seed)
-    rows = task.rows("train")
+    rows = task.rows(config.training.split)
     name = config.model.path or config.model.hub
     if name is not None:
         model = load(name, device)
@@ -107,7 +108,7 @@ def _history(checkpoints: Path) -> list[dict[str, Any]]:
 
 
 def _settings(config: TrainingConfig) -> TrainingSettings:
-    return TrainingSettings(**{name: value for name, value in vars(config).items() if name != "path"})
+    return TrainingSettings(**{name: value for name, value in vars(config).items() if name not in ("path", "split")})
 
 
 def _texts(rows: Any, batch: int = 1000) -> Iterator[str]:
