@@ -8,6 +8,7 @@ the certificates and the timings, but neither texts nor tokens.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -65,6 +66,7 @@ def _from_offline(file: Path, folder: Path, notes: list[str]) -> Path:
 
 def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
     """Fetch the runs of a project that calm-bench mirrored there. Raises InputError where W&B does not answer."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else each call tells W&B how it went
     import wandb
 
     places = []

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import calm_bench
+from calm_bench.records.logged import curves
 from calm_bench.records.store import Run
 from tests import cli
 
@@ -69,6 +70,9 @@ def test_the_papers_tasks(
     }
 
     trained = next(tmp_path.glob("runs/stages/train-*/model"))
+    validated = curves(run)  # what W&B is given
+    assert [entry["step"] for entry in validated] == [2, 4]
+    assert all(f"loss/layer_{layer}" in entry for entry in validated for layer in (1, 2, 3))
     again = cli.run(
         f"+experiment={experiment}", places[0], "training=none", f"model.path={trained}", *SHORT, cwd=tmp_path
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     import wandb
 
 TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
-CURVES_FILE = "curves.json"  # beside a trained model: the trainer's log, one object a line of it
+LAYERS_FILE = "validation_by_layer.csv"  # in a training's folder: step, score, layer, loss, agreement
 
 
 def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
@@ -50,20 +49,31 @@ def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
     tracked.log_artifact(artifact)
 
 
-def curves(run: Run) -> list[dict[str, Any]]:
-    """The trainer's log of the model that the run trained, or that an earlier run trained for it; empty without one."""
+def curves(run: Run) -> list[dict[str, float]]:
+    """Validation during the training of the run's model, by this run or an earlier one: an entry for each evaluation.
+
+    Keys: step, score (of the full model), loss/layer_1, agreement/layer_1 and so on. Empty where nothing was trained.
+    """
     identity = run.info["summary"].get("model_identity") or ""
-    file = run.path.parent / "stages" / identity / "model" / CURVES_FILE
-    return json.loads(file.read_text()) if identity.startswith("train-") and file.exists() else []
+    file = run.path.parent / "stages" / identity / LAYERS_FILE
+    if not identity.startswith("train-") or not file.exists():
+        return []
+    entries = []
+    for _, layers in pd.read_csv(file).groupby("step"):
+        entry = {name: float(layers[name].iloc[0]) for name in ("step", "score")}
+        for what in ("loss", "agreement"):
+            entry |= {
+                f"{what}/layer_{layer}": value for layer, value in zip(layers["layer"], layers[what], strict=True)
+            }
+        entries.append(entry)
+    return entries
 
 
 def _log_training(run: Run, tracked: wandb.Run) -> None:
     tracked.define_metric("training/step", hidden=True)
     tracked.define_metric("training/*", step_metric="training/step")
     for entry in curves(run):
-        values = {f"training/{key}": value for key, value in entry.items() if isinstance(value, int | float)}
-        if "training/step" in values:
-            tracked.log(values)
+        tracked.log({f"training/{key}": value for key, value in entry.items()})
 
 
 def _chart(frontier: pd.DataFrame) -> Any:

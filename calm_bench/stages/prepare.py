@@ -16,12 +16,10 @@ from calm_bench.errors import InputError
 from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import TrainingSettings, fine_tune, tokenized, train_exit_classifier
-from calm_bench.records.logged import CURVES_FILE
+from calm_bench.records.logged import LAYERS_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Task
-
-LAYERS_FILE = "validation_by_layer.csv"  # in the stage's folder: step, score, layer, loss, agreement
 
 
 def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, device: str) -> tuple[EarlyExitT5, str]:
@@ -96,15 +94,8 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
         train_exit_classifier(model, pairs, settings, folder=folder / "classifier", seed=config.seed)
     temporary = folder / "model.tmp"
     model.save(temporary, settings.stored_dtype)
-    (temporary / CURVES_FILE).write_text(json.dumps(_history(folder / "checkpoints"), indent=1) + "\n")
     (temporary / "training.json").write_text(json.dumps(_training_key(config, task), indent=2) + "\n")
     temporary.rename(folder / "model")
-
-
-def _history(checkpoints: Path) -> list[dict[str, Any]]:
-    """What Trainer logged (step, loss, learning_rate, eval_score ...), from the last state that it stored."""
-    states = [json.loads(file.read_text()) for file in checkpoints.glob("checkpoint-*/trainer_state.json")]
-    return max(states, key=lambda state: state["global_step"])["log_history"] if states else []
 
 
 def _settings(config: TrainingConfig) -> TrainingSettings:

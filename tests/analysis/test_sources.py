@@ -103,6 +103,7 @@ def test_the_api_gives_the_frames_of_the_folder(write_run, stub: Stub, tmp_path:
     python(MIRROR, run, "online", stub=stub)
     equal(by_api(stub, tmp_path), expected, WHOLE)
     assert stub.unknown == []
+    assert stub.others == []  # no telemetry
 
     stub.artifacts.clear()  # deleted by somebody, as they are large
     partial = by_api(stub, tmp_path)

@@ -153,17 +153,20 @@ def test_a_run_that_did_not_finish_is_mirrored_with_its_state(
     assert _values(item for record in records for item in record.summary.update)["status"] == status
 
 
-def test_the_trainers_log_becomes_curves(finished: Run) -> None:
-    model = finished.path.parent / "stages" / "train-1" / "model"
-    model.mkdir(parents=True)
-    entries = [{"step": 2, "loss": 3.5}, {"step": 4, "loss": 3.0, "eval_score": 12.0}]
-    (model / "curves.json").write_text(json.dumps(entries))
+def test_validation_by_layer_becomes_curves(finished: Run) -> None:
+    training = finished.path.parent / "stages" / "train-1"
+    training.mkdir(parents=True)
+    lines = ["step,score,layer,loss,agreement", "2,10,1,3.5,0.5", "2,10,2,3.0,1", "4,12,1,3.25,0.5", "4,12,2,2.5,1"]
+    (training / "validation_by_layer.csv").write_text("\n".join(lines))
     finished.finish(model_identity="train-1")
     mirror(finished, {}, mode="offline")
     records = _written(next(finished.path.glob("wandb/offline-run-*/run-*.wandb")))
     rows = [_values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
-    curve = [{key: row[key] for key in row if key.startswith("training/")} for row in rows]
-    assert curve[:2] == [{f"training/{key}": value for key, value in entry.items()} for entry in entries]
+    assert [rows[i]["training/step"] for i in (0, 1)] == [2, 4]
+    assert [rows[i]["training/score"] for i in (0, 1)] == [10, 12]
+    assert [rows[i]["training/loss/layer_1"] for i in (0, 1)] == [3.5, 3.25]
+    assert rows[1]["training/loss/layer_2"] == 2.5
+    assert rows[1]["training/agreement/layer_2"] == 1
 
 
 def test_w_and_b_failing_costs_one_line(
