@@ -17,10 +17,10 @@ demo: $(STAMP) ## Decode, certify, time and draw the bundled demo: no network, a
 	$(BIN)/python -m calm_bench
 
 test: $(STAMP) ## Run every test; calm_bench/calibration must be covered completely
-	$(BIN)/python -m pytest --cov=calm_bench/calibration --cov-fail-under=100
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=calm_bench/calibration --cov-fail-under=100
 
 fast: $(STAMP) ## Run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .
