@@ -26,8 +26,8 @@ class Records:
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
     The other columns are those of the files of the same name (calm_bench.records.schema).
 
-    runs: one row per run, with created, seed, layers (L of the model), quality (the score's name), commit, hardware,
-    promises (list of sentences) and folder.
+    runs: one row per run, with created, seed, layers (L of the model), quality (the score's name), similarity (that of
+        the losses, 1 - similarity), commit, hardware, promises (list of sentences) and folder.
     notes: what was left out or separated, one sentence each.
     """
 
@@ -98,6 +98,7 @@ def _about(run: "folders.Finished") -> dict[str, Any]:
         "seed": run.about.get("seed"),
         "layers": round(layers),
         "quality": str(summary.get("quality") or "score"),
+        "similarity": str(summary.get("similarity") or "similarity"),
         "commit": str(environment.get("git_commit") or ""),
         "hardware": str(gpu.get("name") or environment.get("cpu") or ""),
         "promises": list(run.about.get("promises") or []),

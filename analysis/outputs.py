@@ -45,11 +45,15 @@ def _frontier(x: str) -> Callable[[Records], Figure]:
 
 
 def _consistency(objective: str) -> Callable[[Records], Figure]:
-    return lambda part: plots.consistency(rules.own(part.certificates), objective)
+    return lambda part: plots.consistency(
+        rules.own(part.certificates), objective, similarity=part.runs["similarity"].iloc[0]
+    )
 
 
 def _finer(objective: str) -> Callable[[Records], Figure]:
-    return lambda part: plots.consistency(recertify(part.generations, objective), objective)
+    return lambda part: plots.consistency(
+        recertify(part.generations, objective), objective, similarity=part.runs["similarity"].iloc[0]
+    )
 
 
 def _tokens(draw: Callable[[pd.DataFrame, int], Figure]) -> Callable[[Records], Figure]:
@@ -125,8 +129,11 @@ def _entries(records: Records, out: Path) -> Iterator[Made | str]:
     note = tables.note(table, runs)
     files = tables.write_table(out / "efficiency", table, tables.efficiency_wide(table), note)
     yield Made("efficiency", "Layers, FLOPs and speedup at each promise", "Table 2", files, runs)
+    losses = ", ".join(f"1 - {name}" for name in dict.fromkeys(records.runs["similarity"]))
     sure = tables.certified(records.certificates, records.frontier)
-    files = tables.write_table(out / "certified", sure, tables.certified_shown(sure), f"Runs: {', '.join(runs)}.")
+    files = tables.write_table(
+        out / "certified", sure, tables.certified_shown(sure), f"Losses: {losses}. Runs: {', '.join(runs)}."
+    )
     yield Made("certified", "Certified thresholds", "", files, runs)
     yield from (f"efficiency table: {line}" for line in tables.missing(table))
 

@@ -7,11 +7,12 @@ from analysis import style
 from calm_bench.errors import InputError
 
 
-def consistency(frame: pd.DataFrame, objective: str) -> Figure:
+def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "similarity") -> Figure:
     """Above: mean test loss against delta, with the diagonal that the promise draws. Below: mean exit layer.
 
     frame: rows of certificates.parquet, or of `recertify` for a finer grid of delta; only held-out trials count.
-    objective: "textual" or "risk". Bands are one standard deviation over trials, as in the paper.
+    objective: "textual" or "risk". similarity: the metric in the losses, for the axis.
+    Bands are one standard deviation over trials, as in the paper.
 
     Raises:
         InputError: no trial of this objective.
@@ -32,7 +33,7 @@ def consistency(frame: pd.DataFrame, objective: str) -> Figure:
         top.plot(deltas, deltas, color=style.INK, linestyle="--", linewidth=0.8, label="allowed")
         top.set_ylim(bottom=0)
         top.set_xlim(left=0)
-        top.set_ylabel(f"{objective} loss, held out")
+        top.set_ylabel(f"{objective} loss (1 - {similarity})")
         bottom.set_ylabel("mean layers per token")
         bottom.set_xlabel("tolerance δ")
         trials = rows.groupby(["measure", "delta"]).size().max()
