@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+from uuid import uuid4
 
 import pandas as pd
 import torch
@@ -37,9 +38,7 @@ from calm_bench.models.loss import (
 )
 from calm_bench.models.t5 import EarlyExitT5
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
+Dataset = Any  # of the library `datasets`, which a machine that only decodes need not have
 Score = Callable[[EarlyExitT5], float]
 
 
@@ -145,7 +144,6 @@ def train_exit_classifier(
 
 def tokenized(model: EarlyExitT5, rows: Dataset, max_source_tokens: int, max_target_tokens: int) -> Dataset:
     """Training pairs of text (columns `source`, `target`) as `input_ids` and `labels`, cut to these lengths."""
-    from datasets.fingerprint import generate_random_fingerprint
 
     def to_ids(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         return {
@@ -158,7 +156,7 @@ def tokenized(model: EarlyExitT5, rows: Dataset, max_source_tokens: int, max_tar
         batched=True,
         remove_columns=rows.column_names,
         desc="tokenise",
-        new_fingerprint=generate_random_fingerprint(),  # else datasets tries to pickle the tokenizer for its cache
+        new_fingerprint=uuid4().hex,  # else datasets tries to pickle the tokenizer for its cache
     ).with_format(None)
 
 
