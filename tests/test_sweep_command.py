@@ -11,9 +11,11 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from calm_bench import sweep, sweep_file, trials
 from calm_bench.errors import InputError
 from calm_bench.records.store import Run
+from calm_bench.sweep import __main__ as sweep
+from calm_bench.sweep import file as sweep_file
+from calm_bench.sweep import trials
 from tests import cli
 
 GRID = {

@@ -9,8 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from calm_bench import config as configuration
-from calm_bench import sweep_file, trials
-from calm_bench.sweep_file import Sweep
+from calm_bench.sweep import file as sweep_file
+from calm_bench.sweep import trials
+from calm_bench.sweep.file import Sweep
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 

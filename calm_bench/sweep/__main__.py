@@ -17,12 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from calm_bench import sweep_file, trials
 from calm_bench.errors import InputError
 from calm_bench.records.scalars import scalars
 from calm_bench.records.store import Run
-from calm_bench.sweep_file import Sweep
-from calm_bench.trials import Values
+from calm_bench.sweep import file as sweep_file
+from calm_bench.sweep import trials
+from calm_bench.sweep.file import Sweep
+from calm_bench.sweep.trials import Values
 
 HELP = """\
 examples:

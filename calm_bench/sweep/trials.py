@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from calm_bench.errors import InputError
-from calm_bench.sweep_file import Sweep, choices, distribution
+from calm_bench.sweep.file import Sweep, choices, distribution
 
 Values = dict[str, Any]
 Results = Sequence[tuple[Values, float | None]]  # what was tried, and the metric of it (None: it failed)
