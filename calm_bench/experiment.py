@@ -101,7 +101,7 @@ def _run(config: Config, record: Run, device: str) -> None:
 
 
 def run_id(config: Config) -> str:
-    """NAME-HASH: the same for the same configuration, wherever it runs and wherever its record goes."""
+    """NAME-HASH: the same for the same configuration, paths included, wherever its record goes."""
     values = configuration.plain(config)
     for place in ("runs_dir", "force", "tracking"):
         del values[place]
