@@ -27,7 +27,7 @@ from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probes import PROBES
 from calm_bench.stages.score import Scores, score
-from calm_bench.tasks.task import Task
+from calm_bench.tasks.task import Example, Task
 
 
 def run(config: Config) -> Run:
@@ -37,13 +37,15 @@ def run(config: Config) -> Run:
     goes on from the last chunk that it decoded. Raises InputError for what cannot run.
     """
     device = choose_device(config.device)
+    task: Task = configuration.build(config.task)
+    examples = task.examples(task.split, config.limit)  # data that cannot be read cost no earlier record
     folder = Path(config.runs_dir) / run_id(config)
     with locked(folder):
         if (earlier := finished(config)) is not None:
             return earlier  # another process was quicker
         record = Run.begin(folder, configuration.plain(config), name=config.name, seed=config.seed)
         try:
-            _run(config, record, device)
+            _run(config, record, device, task, examples)
         except InputError:
             record.discard()
             raise
@@ -65,11 +67,8 @@ def finished(config: Config) -> Run | None:
     return record if record.status == "finished" else None
 
 
-def _run(config: Config, record: Run, device: str) -> None:
+def _run(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
     cache = StageCache(config.runs_dir)
-    task: Task = configuration.build(config.task)
-    examples = task.examples(task.split, config.limit)
-
     training_task = _training_task(config, task)
     model, identity = prepare(config, task, training_task, cache, device)
     grids = make_grids(config, model, identity, task, training_task, cache)

@@ -62,6 +62,7 @@ def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, seed: int) -> pd
     if timings.empty:
         return frontier
     seconds = timings.groupby(["arm", "example_id"])["seconds"].mean().unstack()
+    seconds = seconds.loc[:, seconds.loc["full"].notna()]  # whole batches are timed too, where grids are
     full = seconds.loc["full"].to_numpy()
     for index, row in frontier.iterrows():
         arm = arm_name(row["measure"], row["threshold"])
