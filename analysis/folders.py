@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.sources import PARTIAL
-from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import Run, find
 
+PROBES = ("reliability", "perturbation", "classifier_f1")  # tables that a run has if it was asked for them
 NOT_RESULTS = ("measure", "name", "runs_dir", "tracking", "batch_size", "force")
-OPTIONAL = ("timings", "certificates")
+OPTIONAL = ("timings", "certificates", *PROBES)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,6 @@ def finished(paths: list[Path]) -> tuple[list[Finished], list[str]]:
         else:
             found[run.run_id] = run
     runs = sorted(found.values(), key=lambda run: (str(run.about.get("created", "")), run.run_id))
-    _one_schema(runs)
     return runs, notes
 
 
@@ -151,12 +150,3 @@ def _without_record(path: Path) -> list[str]:
     """A note for each folder of parquet files that lacks the run.json a run starts with."""
     begun = sorted({file.parent for file in path.glob("*/*.parquet")})
     return [f"left out {folder.name}: it has no run.json" for folder in begun if not (folder / "run.json").is_file()]
-
-
-def _one_schema(runs: list[Finished]) -> None:
-    versions: dict[Any, Finished] = {}
-    for run in runs:
-        versions.setdefault(run.about.get("schema_version"), run)
-    if len(versions) > 1:
-        named = ", ".join(f"{run.run_id} has {version}" for version, run in versions.items())
-        raise InputError(f"schema_version differs between runs ({named}): give runs of one version at a time")

@@ -17,7 +17,7 @@ def draw(records: Records, out: Path) -> tuple[list[outputs.Made], list[str]]:
     made, missing = outputs.make(records, out)
     report.write(records, out / "index.html", missing)
     index = {
-        "runs": records.runs.drop(columns="promises").to_dict("records"),
+        "runs": records.runs.drop(columns=["promises", "config"]).to_dict("records"),
         "made": [entry.as_json() for entry in made],
         "missing": missing,
         "notes": list(records.notes),

@@ -13,7 +13,7 @@ import pandas as pd
 from analysis import folders, sources
 from calm_bench.errors import InputError
 
-TABLES = ("generations", "tokens", "frontier", "certificates", "timings")
+TABLES = ("generations", "tokens", "frontier", "certificates", "timings", *folders.PROBES)
 IDENTITY = ("run_id", "name", "task", "model", "group")
 BASELINES = ("static", "oracle", "full")
 
@@ -26,8 +26,9 @@ class Records:
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
     The other columns are those of the files of the same name (calm_bench.records.schema).
 
-    runs: one row per run, with created, seed, layers (L of the model), quality (the score's name), similarity (that of
-        the losses, 1 - similarity), commit, hardware, promises (list of sentences) and folder.
+    runs: one row per run, with created, seed, command (what was typed to make it), config (the resolved one), layers (L
+        of the model), quality (the score's name), similarity (that of the losses, 1 - similarity), commit, hardware,
+        promises (list of sentences) and folder.
     notes: what was left out or separated, one sentence each.
     """
 
@@ -37,6 +38,9 @@ class Records:
     frontier: pd.DataFrame
     certificates: pd.DataFrame
     timings: pd.DataFrame
+    reliability: pd.DataFrame
+    perturbation: pd.DataFrame
+    classifier_f1: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     @property
@@ -63,7 +67,7 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
         wandb: ENTITY/PROJECT, whose runs are fetched through the W&B API.
 
     Raises:
-        InputError: a path holds no finished run, a file is torn or lacks a column, or schema versions differ.
+        InputError: a path holds no finished run, a file is torn or lacks a column, or is of another schema.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     with TemporaryDirectory(prefix="calm-bench-") as scratch:
@@ -96,6 +100,8 @@ def _about(run: "folders.Finished") -> dict[str, Any]:
     return {
         "created": run.about.get("created", ""),
         "seed": run.about.get("seed"),
+        "command": str(run.about.get("command") or ""),
+        "config": run.config,
         "layers": round(layers),
         "quality": str(summary.get("quality") or "score"),
         "similarity": str(summary.get("similarity") or "similarity"),

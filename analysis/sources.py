@@ -1,8 +1,8 @@
 """Where records come from: run folders, offline W&B files, or the W&B API. The last two become run folders first.
 
 W&B has a record twice: whole, as the parquet files of its `exit-stats` artifact, and in part, as the tables, the config
-and the summary of the run. The files are taken where they can be had; else what the tables hold, which is the frontier,
-the certificates and the timings, but neither texts nor tokens.
+and the summary of the run. The files are taken where they can be had; else what the tables hold, which is all but
+texts and tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
 from calm_bench.records.store import RUN_FILE, Run
 
-LOGGED = ("frontier", "certificates", "timings")  # the tables of a record that W&B also has as tables
+MIRRORED = ("run_id", "created", "command", "environment")  # of run.json, which W&B has in the config
+LOGGED = tuple(name for name in SCHEMAS if name not in ("generations", "tokens"))  # what W&B also has as tables
 PARTIAL = "partial"  # a key of run.json that says so
 Fetch = Callable[[str], Path]
 
@@ -107,7 +108,7 @@ def _put_together(
 ) -> Path:
     """A record in `folder` from what W&B shows of a run; `fetch` gives the local file of one of its media paths."""
     folder.mkdir(parents=True)
-    own = {key: value for key, value in config.items() if key not in ("run_id", "environment", "created", "_wandb")}
+    own = {key: value for key, value in config.items() if key not in (*MIRRORED, "_wandb")}
     info = {
         "schema_version": SCHEMA_VERSION,
         "run_id": config.get("run_id", run_id),
@@ -115,6 +116,7 @@ def _put_together(
         "status": values.get("status", "running"),
         "created": config.get("created", ""),
         "finished_at": None,
+        "command": config.get("command"),
         "config": own,
         "seed": own.get("seed"),
         "environment": config.get("environment") or {},

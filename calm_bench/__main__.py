@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -115,13 +116,18 @@ def _measure(config: Config) -> Run:
     from calm_bench.records.store import Run
 
     try:
-        return experiment.run(config)
+        return experiment.run(config, _command())
     except InputError:
         raise  # nothing ran, and there is no record
     except BaseException:
         with contextlib.suppress(InputError):
             _mirror(config, Run.open(Path(config.runs_dir) / experiment.run_id(config)), {})
         raise
+
+
+def _command() -> str:
+    """What a person types to make this very run again, whether it was one job of several or not."""
+    return shlex.join(["python", "-m", "calm_bench", *HydraConfig.get().overrides.task])
 
 
 def _mirror(config: Config, record: Run, pictures: dict[str, Path]) -> None:

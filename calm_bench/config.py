@@ -239,7 +239,7 @@ class Config:
         if self.training.trains and self.training.path is None and self.training.split == self.task.split:
             raise InputError(f"training.split={self.training.split} must be another split than task.split")
         for probe in self.probes:
-            _one_of("probes", probe, ("perturbation", "classifier_f1"))
+            _one_of("probes", probe, ("reliability", "perturbation", "classifier_f1"))
         _one_of("state_copying", self.state_copying, ("exit_state", "first_state", "projected_kv", "true_state"))
         if self.limit is not None:
             _at_least("limit", self.limit, 1)

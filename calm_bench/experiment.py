@@ -16,22 +16,23 @@ from calm_bench import config as configuration
 from calm_bench.config import Config
 from calm_bench.cost import speed
 from calm_bench.errors import InputError
+from calm_bench.probes import Subject
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import StageCache, locked
 from calm_bench.records.store import Run
 from calm_bench.stages.beside import beside
 from calm_bench.stages.certify import certificates, frontier
-from calm_bench.stages.generate import generate, make_rules
+from calm_bench.stages.generate import adaptive, generate, make_rules
 from calm_bench.stages.grids import make_grids
 from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.prepare import prepare
-from calm_bench.stages.probes import PROBES
+from calm_bench.stages.probe import probe
 from calm_bench.stages.score import Scores, score
 from calm_bench.tasks.task import Example, Task
 
 
-def run(config: Config) -> Run:
-    """Run an experiment and return its finished record.
+def run(config: Config, command: str | None = None) -> Run:
+    """Run an experiment and return its finished record, which names the `command` that started it.
 
     The same configuration has the same record: a finished one is returned as it is (unless `force`), an interrupted one
     goes on from the last chunk that it decoded. Raises InputError for what cannot run.
@@ -43,7 +44,7 @@ def run(config: Config) -> Run:
     with locked(folder):
         if (earlier := finished(config)) is not None:
             return earlier  # another process was quicker
-        record = Run.begin(folder, configuration.plain(config), name=config.name, seed=config.seed)
+        record = Run.begin(folder, configuration.plain(config), name=config.name, seed=config.seed, command=command)
         try:
             _run(config, record, device, task, examples)
         except InputError:
@@ -68,7 +69,7 @@ def finished(config: Config) -> Run | None:
 
 
 def _run(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
-    cache = StageCache(config.runs_dir)
+    cache, bootstrap_seed = StageCache(config.runs_dir), config.calibration.bootstrap_seed
     training_task = _training_task(config, task)
     model, identity = prepare(config, task, training_task, cache, device)
     grids = make_grids(config, model, identity, task, training_task, cache)
@@ -76,15 +77,19 @@ def _run(config: Config, record: Run, device: str, task: Task, examples: list[Ex
     generations, tokens = generate(model, identity, task, examples, rules, cache, config.batch_size)
     scored = score(generations, task)
     scores = Scores.of(scored, task.quality)
-    points = frontier(scores, config.calibration.bootstrap_seed)
+    points = frontier(scores, bootstrap_seed)
     promised, issued = certificates(scores, config.calibration)
+    subject = Subject(model, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
+    answers = probe(config.probes, subject, identity, cache)
     timings = measure_time(model, task, examples, rules, issued, config.timing, config.seed)
 
     record.write("generations", scored)
     record.write("tokens", tokens)
+    for name, table in answers.items():
+        record.write(name, table)
     record.write("certificates", promised)
     record.write("timings", timings)
-    record.write("frontier", with_seconds(points, timings, config.calibration.bootstrap_seed))
+    record.write("frontier", with_seconds(points, timings, bootstrap_seed))
     record.finish(
         promises=[certificate.promise for certificate in issued],
         n=len(examples),
@@ -93,9 +98,8 @@ def _run(config: Config, record: Run, device: str, task: Task, examples: list[Ex
         quality=task.quality.name,
         similarity=task.similarity.name,
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside)],
-        beside=beside(scores, task.beside, issued, config.calibration.bootstrap_seed),
-        **{name: PROBES[name](model, task, examples) for name in config.probes},
-        speed=_speed(timings, config.calibration.bootstrap_seed),
+        beside=beside(scores, task.beside, issued, bootstrap_seed),
+        speed=_speed(timings, bootstrap_seed),
     )
 
 

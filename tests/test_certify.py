@@ -45,7 +45,8 @@ def scored() -> pd.DataFrame:
                 {
                     "example_id": f"e{example}", "split": "test", "measure": measure, "threshold": threshold,
                     "decay": "none", "source": text, "prediction": " ".join(words), "reference": [text, text.upper()],
-                    "n_tokens": 9, "mean_exit_layer": 8.0 - number, "flops": 9 - number, "flops_elbayad": 9 - number,
+                    "n_source_tokens": 9, "n_target_tokens": 9, "n_tokens": 9, "mean_exit_layer": 8.0 - number,
+                    "flops": 9 - number, "flops_elbayad": 9 - number,
                 }
             )  # fmt: skip
     return score(pd.DataFrame(rows), TranslationMetrics())  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 Source = Sequence[int]
@@ -97,12 +96,3 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def ratio(
-    numerator: NDArray[np.float64], denominator: NDArray[np.float64], *, seed: int, resamples: int = 1000
-) -> tuple[float, float, float]:
-    """Ratio of mean seconds and its 95% bootstrap interval over examples; both (n,), paired by example."""
-    draws = np.random.default_rng(seed).integers(len(numerator), size=(resamples, len(numerator)))
-    low, high = np.quantile(numerator[draws].mean(1) / denominator[draws].mean(1), [0.025, 0.975])
-    return float(numerator.mean() / denominator.mean()), float(low), float(high)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from calm_bench.cost.seconds import ratio
+from calm_bench import bootstrap
 
 
 def compare(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def compare(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     def add(name: str, over: np.ndarray, under: np.ndarray, layer: float) -> None:
         known = ~(np.isnan(over) | np.isnan(under))
-        value, low, high = ratio(over[known], under[known], seed=seed)
+        value, low, high = map(float, bootstrap.ratio(over[known], under[known], seed=seed))
         rows.append(
             {
                 "comparison": name,

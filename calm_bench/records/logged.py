@@ -16,6 +16,7 @@ from calm_bench.records.store import RUN_FILE, Run
 if TYPE_CHECKING:
     import wandb
 
+LONG = ("generations", "tokens")  # in the artifact alone
 TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
 LAYERS_FILE = "validation_by_layer.csv"  # in a training's folder: step, score, layer, loss, agreement
 
@@ -26,9 +27,7 @@ def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
 
     _log_training(run, tracked)
     tables = {name: run.read(name) for name in schema.SCHEMAS if run.file(name).exists()}
-    shown: dict[str, Any] = {
-        name: _table(tables[name]) for name in ("frontier", "certificates", "timings") if name in tables
-    }
+    shown: dict[str, Any] = {name: _table(tables[name]) for name in tables if name not in LONG}
     if "frontier" in tables:
         shown["frontier_chart"] = _chart(tables["frontier"])
     if "tokens" in tables:

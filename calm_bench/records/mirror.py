@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 INIT_SECONDS = 5.0  # W&B would wait 90 for a server that cannot be reached
 FINISH_SECONDS = 120.0  # for the upload; what is not sent by then stays on the disk for `wandb sync`
 FINISH_SECONDS_UNFINISHED = 10.0  # an interrupted run has little to send, and somebody waits for its end
+BESIDE = ("run_id", "created", "command", "environment")  # of run.json, beside the configuration
 # W&B's own words for an exit status: 0 is finished, 255 is killed, any other failed.
 EXIT_STATUS = {"finished": 0, "failed": 1, "interrupted": 255}
 
@@ -118,7 +119,7 @@ def _start(
             notes=_chosen("WANDB_NOTES", "\n".join(run.info["promises"])),
             tags=_tags(run, tags),
             dir=_chosen("WANDB_DIR", str(run.path)),
-            config={**run.info["config"], **{key: run.info[key] for key in ("run_id", "created", "environment")}},
+            config={**run.info["config"], **{key: run.info[key] for key in BESIDE}},
             settings=wandb.Settings(
                 init_timeout=INIT_SECONDS,
                 finish_timeout=FINISH_SECONDS if run.status == "finished" else FINISH_SECONDS_UNFINISHED,

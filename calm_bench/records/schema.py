@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from calm_bench.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _INT16, _INT32 = pa.int16(), pa.int32()
@@ -33,6 +33,8 @@ GENERATIONS = pa.schema(
         _column("source", _TEXT),  # what the encoder read, prompt included
         _column("prediction", _TEXT),  # what the decoder wrote
         _column("reference", _TEXTS),  # every accepted answer
+        _column("n_source_tokens", _INT32),  # that the encoder read, the end of the sequence included
+        _column("n_target_tokens", _INT32),  # of the first reference, not cut, the end of the sequence included
         _column("n_tokens", _INT32),  # generated tokens, the end of the sequence included
         _column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
         _column("score", _FLOAT64),  # similarity to the references, in [0, 1]
@@ -115,12 +117,64 @@ TIMINGS = pa.schema(
     ]
 )
 
+# What a probe (calm_bench/probes) has answered; a run has the tables of the probes that it was asked for. Intervals are
+# 95%, bootstrap over examples.
+
+# One row per measure, layer below L and bin of confidences.
+RELIABILITY = pa.schema(
+    [
+        _column("measure", _TEXT),  # a confidence measure
+        _column("layer", _INT16),  # 1..L-1
+        _column("bin", _INT16),  # from 0, confidences rising; bins of a layer are of nearly equal size
+        _column("n_tokens", _INT32),  # of the full model's texts
+        _column("confidence", _FLOAT64),  # mean of the bin
+        _column("agreement", _FLOAT64),  # share of the bin's tokens that are the full model's
+        _column("agreement_low", _FLOAT64),
+        _column("agreement_high", _FLOAT64),
+    ]
+)
+
+# One row per kind of wrong token and step.
+PERTURBATION = pa.schema(
+    [
+        _column("kind", _TEXT),  # sampled: the last layer's tenth-ranked token; layer: the first layer's prediction
+        _column("step", _INT32),  # where it stands, from 0
+        _column("n", _INT32),  # texts longer than that
+        _column("changed", _FLOAT64),  # share of them in which the token is not the full model's
+        _column("score", _FLOAT64),  # similarity to the references with the wrong token, in [0, 1]
+        _column("score_low", _FLOAT64),
+        _column("score_high", _FLOAT64),
+        _column("score_full", _FLOAT64),  # the same texts without it
+        _column("score_full_low", _FLOAT64),
+        _column("score_full_high", _FLOAT64),
+        _column("similarity", _FLOAT64),  # to the full model's text, in [0, 1]
+        _column("similarity_low", _FLOAT64),
+        _column("similarity_high", _FLOAT64),
+    ]
+)
+
+# One row per layer below L.
+CLASSIFIER_F1 = pa.schema(
+    [
+        _column("layer", _INT16),  # 1..L-1
+        _column("n", _INT32),  # examples
+        _column("n_tokens", _INT32),  # of their targets
+        _column("disagree", _FLOAT64),  # share of tokens at which the layer's prediction is not the last layer's
+        _column("f1", _FLOAT64, null=True),  # of "do not exit" at a cut of 0.5; null where no token is of that class
+        _column("f1_low", _FLOAT64, null=True),
+        _column("f1_high", _FLOAT64, null=True),
+    ]
+)
+
 SCHEMAS = {
     "generations": GENERATIONS,
     "tokens": TOKENS,
     "frontier": FRONTIER,
     "certificates": CERTIFICATES,
     "timings": TIMINGS,
+    "reliability": RELIABILITY,
+    "perturbation": PERTURBATION,
+    "classifier_f1": CLASSIFIER_F1,
 }
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: run.json and five tables, each written completely or not at all.
+"""A run's folder: run.json and its tables, each written completely or not at all.
 
 run.json says `running` until the end, then `finished`, `interrupted` or `failed`. Only a finished run is complete.
 """
@@ -23,7 +23,7 @@ from calm_bench.records.atomic import make_folder, replacing
 
 RUN_FILE = "run.json"
 _KEYS = (
-    "schema_version", "run_id", "name", "status", "created", "finished_at", "config", "seed", "environment",
+    "schema_version", "run_id", "name", "status", "created", "finished_at", "command", "config", "seed", "environment",
     "summary", "promises", "peak_memory_mb",
 )  # fmt: skip
 
@@ -36,12 +36,22 @@ class Run:
         self.info = info
 
     @classmethod
-    def create(cls, runs_dir: str | Path, run_id: str, config: Mapping[str, Any], *, name: str, seed: int) -> Self:
+    def create(
+        cls,
+        runs_dir: str | Path,
+        run_id: str,
+        config: Mapping[str, Any],
+        *,
+        name: str,
+        seed: int,
+        command: str | None = None,
+    ) -> Self:
         """Start the record of a new run in `runs_dir/run_id`, with status `running`.
 
         Args:
             config: the resolved configuration, plain values only.
             name: the experiment's name.
+            command: what a person types to run it again; None for a run that no command has started.
 
         Raises:
             InputError: `runs_dir` cannot be written (nothing is left behind), or the run already has a record.
@@ -58,6 +68,7 @@ class Run:
                 "status": "running",
                 "created": _now(),
                 "finished_at": None,
+                "command": command,
                 "config": plain(config),
                 "seed": seed,
                 "environment": environment.describe(),
@@ -76,12 +87,14 @@ class Run:
         return run
 
     @classmethod
-    def begin(cls, path: str | Path, config: Mapping[str, Any], *, name: str, seed: int) -> Self:
+    def begin(
+        cls, path: str | Path, config: Mapping[str, Any], *, name: str, seed: int, command: str | None = None
+    ) -> Self:
         """Start a run's record in the folder `path`, in the place of an earlier record of the same run."""
         path = Path(path)
         if (path / RUN_FILE).exists():
             shutil.rmtree(path)
-        return cls.create(path.parent, path.name, config, name=name, seed=seed)
+        return cls.create(path.parent, path.name, config, name=name, seed=seed, command=command)
 
     def discard(self) -> None:
         """Remove the record: what was asked for could not run at all."""
@@ -101,6 +114,11 @@ class Run:
         version = info.get("schema_version") if isinstance(info, dict) else None
         if not isinstance(version, int):
             raise InputError(f"{file}: schema_version is {version!r}, must be an integer")
+        if version < schema.SCHEMA_VERSION:
+            raise InputError(
+                f"{file}: schema_version {version} is older than {schema.SCHEMA_VERSION}, the only one that this"
+                " calm-bench reads; run it again, or read it with the calm-bench that wrote it"
+            )
         if version > schema.SCHEMA_VERSION:
             raise InputError(
                 f"{file}: schema_version {version} is newer than {schema.SCHEMA_VERSION}, the newest that this"

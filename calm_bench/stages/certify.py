@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from calm_bench import bootstrap
 from calm_bench.calibration import Certificate, certify, trials
 from calm_bench.calibration.promise import Objective
 from calm_bench.config import CalibrationConfig
@@ -16,25 +17,23 @@ RESAMPLES = 1000
 
 def frontier(scores: Scores, seed: int) -> pd.DataFrame:
     """One row per rule: quality and cost with 95% bootstrap intervals over examples; seconds are still missing."""
-    draws = np.random.default_rng(seed).integers(scores.tokens.shape[1], size=(RESAMPLES, scores.tokens.shape[1]))
+    layers, layers_low, layers_high = bootstrap.ratio(scores.layers, scores.tokens, seed=seed, resamples=RESAMPLES)
     rows = []
     every = scores.statistics(range(len(scores.rules)))
     for index, rule in enumerate(scores.rules):
         statistics = every[index]
         low, high = scores.quality.interval(statistics, resamples=RESAMPLES, seed=seed)
-        layers, tokens = scores.layers[index], scores.tokens[index]
-        layers_low, layers_high = np.quantile(layers[draws].sum(1) / tokens[draws].sum(1), [0.025, 0.975])
         rows.append(
             {
                 "measure": rule.measure,
                 "threshold": rule.threshold,
-                "n": len(tokens),
+                "n": scores.tokens.shape[1],
                 "score": scores.quality.aggregate(statistics),
                 "score_low": low,
                 "score_high": high,
-                "mean_exit_layer": layers.sum() / tokens.sum(),
-                "mean_exit_layer_low": layers_low,
-                "mean_exit_layer_high": layers_high,
+                "mean_exit_layer": layers[index],
+                "mean_exit_layer_low": layers_low[index],
+                "mean_exit_layer_high": layers_high[index],
                 "flops_reduction": _reduction(scores, scores.flops_elbayad, index),
                 "flops_reduction_t5": _reduction(scores, scores.flops, index),
                 "textual_loss": scores.textual[index].mean(),

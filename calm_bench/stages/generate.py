@@ -20,6 +20,7 @@ from calm_bench.decoding.weights import FusedT5
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import Chunks, StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Example, Task
@@ -72,6 +73,7 @@ def generate(
         tokens: a row for each token.
     """
     key = {
+        "schema": SCHEMA_VERSION,
         "model": model_identity,
         "dtype": str(model.dtype),
         "task": identity.of_task(task),
@@ -120,6 +122,7 @@ def _generations(
     result: Generations,
 ) -> pd.DataFrame:
     shape = shape_of(model)
+    targets = model.tokenize([example.target for example in examples])
     texts = model.detokenize(result.token_ids.reshape(-1, result.token_ids.shape[-1]))
     n_tokens, mean_layers = result.n_tokens, result.mean_exit_layer
     rows: list[dict[str, Any]] = []
@@ -136,6 +139,8 @@ def _generations(
                     "source": example.source,
                     "prediction": texts[e * len(rules) + r],
                     "reference": list(example.references),
+                    "n_source_tokens": len(sources[e]),
+                    "n_target_tokens": len(targets[e]),
                     "n_tokens": n_tokens[e, r],
                     "mean_exit_layer": mean_layers[e, r],
                     "flops": flops.t5(layers, len(sources[e]), shape, rule.measure or rule.name),

@@ -13,21 +13,20 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.utils.rnn import pad_sequence
 
 from calm_bench.config import Config, QuantilesConfig
-from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure, Visit
 from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.probes.forced import read
+from calm_bench.probes.subject import full_texts
 from calm_bench.records.atomic import replacing
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
 from calm_bench.stages.generate import adaptive
 from calm_bench.tasks.task import Task
 
-BATCH = 32
 DECIMALS = 6  # as many as names of rules show
 Grids = dict[str, list[float]]
 Floats = NDArray[np.float64]
@@ -56,7 +55,7 @@ def make_grids(
         file = folder / "grids.json"  # kept, for another device may round to other thresholds
         if not file.exists():
             tokens = model.tokenize(sources, task.max_source_tokens)
-            texts = _full_texts(model, tokens, task.max_new_tokens)
+            texts = full_texts(model, tokens, task.max_new_tokens)
             found: Grids = {}
             for measure, decay in measures:
                 rule = Rule.adaptive(measure, 1.0, decay, config.threshold.min_layer)
@@ -101,8 +100,9 @@ def exit_thresholds(
     steps = np.arange(max_new_tokens)
     low, high = (np.array([decay.threshold(end, int(step), max_new_tokens) for step in steps]) for end in (0.0, 1.0))
     found = []
-    for start in range(0, len(sources), BATCH):
-        states, position = _states(model, sources[start : start + BATCH], texts[start : start + BATCH])
+    for batch in read(model, sources, texts):
+        position = batch.there.nonzero()[:, 1].cpu().numpy()
+        states = [state[batch.there] for state in batch.states]
         memory = None
         for layer in range(1, model.depth):
             visit = Visit(layer, states[layer], states[layer - 1], model.head, model.classify)
@@ -112,32 +112,6 @@ def exit_thresholds(
                 confidence = measure.confidence(replace(visit, memory=memory)).double().cpu().numpy()
                 found.append((confidence - low[position]) / (high - low)[position])
     return np.concatenate(found) if found else np.empty(0)
-
-
-def _states(
-    model: EarlyExitT5, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]
-) -> tuple[list[torch.Tensor], NDArray[np.int64]]:
-    """States before layer 1 and after the layers 1..L-1, each (tokens, d), and each token's position (tokens,)."""
-    t5 = model.backbone
-    read = pad_sequence([torch.tensor(ids) for ids in sources], batch_first=True, padding_value=-1)
-    written = pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True, padding_value=-1)
-    before = written.roll(1, dims=1)
-    before[:, 0] = t5.config.decoder_start_token_id
-    outputs = t5(
-        input_ids=read.clamp(min=0).to(model.device),
-        attention_mask=(read >= 0).to(model.device),
-        decoder_input_ids=before.clamp(min=0).to(model.device),
-        output_hidden_states=True,
-        use_cache=False,
-    )
-    there = (written >= 0).to(model.device)
-    return [state[there] for state in outputs.decoder_hidden_states[:-1]], (written >= 0).nonzero()[:, 1].numpy()
-
-
-def _full_texts(model: EarlyExitT5, sources: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
-    result = decode(model, sources, [Rule.full()], max_new_tokens, batch_size=BATCH)
-    lengths = result.n_tokens[:, 0]
-    return [ids[:length].tolist() for ids, length in zip(result.token_ids[:, 0], lengths, strict=True)]
 
 
 def _sample(task: Task, wanted: QuantilesConfig) -> list[str]:

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 from transformers import DynamicCache, EncoderDecoderCache
 
+from calm_bench import bootstrap
 from calm_bench.calibration import Certificate
 from calm_bench.config import TimingConfig
-from calm_bench.cost.seconds import Arm, Source, Timed, clock, ratio, time_arms
+from calm_bench.cost.seconds import Arm, Source, Timed, clock, time_arms
 from calm_bench.decoding.loop import encode_sources, generate
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.weights import FusedT5
@@ -68,7 +69,7 @@ def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, seed: int) -> pd
         arm = arm_name(row["measure"], row["threshold"])
         if arm in seconds.index:
             own = seconds.loc[arm].to_numpy()
-            frontier.loc[index, columns] = [own.mean(), *ratio(full, own, seed=seed)]
+            frontier.loc[index, columns] = [own.mean(), *bootstrap.ratio(full, own, seed=seed)]
     return frontier
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from analysis import Records, load
 from calm_bench.records import Run
-from calm_bench.records.schema import SCHEMAS
+from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
 
 LAYERS = 8
 THRESHOLDS = np.round(np.arange(0.95, 0.0, -0.05), 2)
@@ -97,6 +97,8 @@ def build(
                     "source": "translate English to French: " + references[i][::-1],
                     "prediction": " ".join(text),
                     "reference": [references[i]],
+                    "n_source_tokens": int(lengths[i]) + 4,
+                    "n_target_tokens": int(lengths[i]),
                     "n_tokens": int(lengths[i]),
                     "mean_exit_layer": float(means[i]),
                     "score": float(score[i]),
@@ -146,7 +148,49 @@ def build(
     }
     frames["certificates"] = _certificates(frames["frontier"], measures, n, rng)
     frames["timings"] = _timings(frames["frontier"], lengths, rng) if timed else None
-    return frames
+    return frames | _probes(measures, n)
+
+
+def _probes(measures: tuple[str, ...], n: int) -> dict[str, Any]:
+    """What the model was asked beside its rules."""
+    layers, bins = np.meshgrid(np.arange(1, LAYERS), np.arange(5), indexing="ij")
+    confidence = 0.1 + 0.2 * bins.ravel()
+    agreement = np.clip(confidence**0.7 + 0.03 * layers.ravel(), 0, 1)
+    reliability = pd.concat(
+        pd.DataFrame(
+            {
+                "measure": measure,
+                "layer": layers.ravel(),
+                "bin": bins.ravel(),
+                "n_tokens": 20,
+                "confidence": confidence,
+                "agreement": agreement,
+                "agreement_low": agreement - 0.05,
+                "agreement_high": np.minimum(agreement + 0.05, 1),
+            }
+        )
+        for measure in measures
+    )
+    steps = [0, 1, 2, 4, 8]
+    kinds, step = np.repeat(["sampled", "layer"], len(steps)), np.array(steps * 2)
+    worth = np.where(kinds == "layer", 0.8, 0.5) + 0.03 * np.arange(len(steps) * 2) % 0.15
+    perturbation = pd.DataFrame({"kind": kinds, "step": step, "n": n, "changed": np.where(kinds == "layer", 0.3, 1.0)})
+    for name, value in (("score", worth - 0.2), ("score_full", 0.7), ("similarity", worth)):
+        for end, shift in (("", 0.0), ("_low", -0.04), ("_high", 0.04)):
+            perturbation[name + end] = value + shift
+    f1 = np.linspace(0.6, 0.2, LAYERS - 1)
+    classifier_f1 = pd.DataFrame(
+        {
+            "layer": np.arange(1, LAYERS),
+            "n": n,
+            "n_tokens": 9 * n,
+            "disagree": f1 / 2,
+            "f1": f1,
+            "f1_low": f1 - 0.05,
+            "f1_high": f1 + 0.05,
+        }
+    )
+    return {"reliability": reliability, "perturbation": perturbation, "classifier_f1": classifier_f1}
 
 
 def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -214,7 +258,7 @@ def write(
     task: str = "tatoeba_enfr",
     seed: int = 0,
     status: str = "finished",
-    schema_version: int = 1,
+    schema_version: int = SCHEMA_VERSION,
     model: str = "bundled",
     created: str = "2026-01-01T00:00:00",
     config: dict[str, Any] | None = None,
@@ -227,14 +271,14 @@ def write(
     resolved = {
         "task": {"name": task},
         "model": {"name": model},
-        "measure": {m: {} for m in options.get("measures", tuple(TEXTS))},
+        "measure": {m: {"_target_": m} for m in options.get("measures", tuple(TEXTS))},
         "seed": seed,
         **(config or {}),
     }
     promise = "With probability at least 95%, exiting by softmax at 0.5 keeps the mean textual loss at most 0.25."
     info = {
         "schema_version": schema_version, "run_id": run_id, "name": name, "status": status, "created": created,
-        "finished_at": created, "config": resolved, "seed": seed,
+        "finished_at": created, "command": f"python -m calm_bench +experiment={name}", "config": resolved, "seed": seed,
         "summary": {"quality": "BLEU", "layers": LAYERS, "model_identity": model}, "promises": [promise],
         "environment": {"cpu": "a test", "git_commit": "abc1234"}, "peak_memory_mb": 100.0,
     }  # fmt: skip

@@ -13,11 +13,12 @@ import pytest
 from analysis import Records, draw, load
 from analysis.offline import read
 from calm_bench.errors import InputError
+from calm_bench.records.schema import SCHEMAS
 from tests import cli
 from tests.wandb_stub import ENTITY, PROJECT, Stub, serving
 
-WHOLE = ("generations", "tokens", "frontier", "certificates", "timings")
-SHOWN = ("frontier", "certificates", "timings")
+WHOLE = tuple(SCHEMAS)
+SHOWN = tuple(name for name in SCHEMAS if name not in ("generations", "tokens"))
 
 MIRROR = """
 import sys

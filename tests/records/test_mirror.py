@@ -21,6 +21,7 @@ from analysis.offline import records_of
 from calm_bench.records import Run
 from calm_bench.records.logged import exit_layers, positions
 from calm_bench.records.mirror import mirror, resolve_mode
+from calm_bench.records.schema import SCHEMAS
 
 Frames = dict[str, pd.DataFrame]
 
@@ -127,7 +128,7 @@ def test_a_finished_run_is_mirrored_offline(
     files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
     expected = {path.name: path.resolve() for path in finished.path.iterdir() if path.suffix in (".json", ".parquet")}
     assert files == expected
-    assert len(files) == 6
+    assert len(files) == len(SCHEMAS) + 1
     for entry in artifact.manifest.contents:
         assert entry.size == files[entry.path].stat().st_size
 

@@ -151,9 +151,10 @@ def test_columns_of_a_later_version_are_left_out(run: Run, frames: Frames) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema_version": 1, "run_', "torn or not JSON"),
-        ('{"schema_version": 2}', "schema_version 2 is newer than 1"),
-        ('{"schema_version": 1, "run_id": "first"}', "key 'name' is missing"),
+        ('{"schema_version": 2, "run_', "torn or not JSON"),
+        ('{"schema_version": 3}', "schema_version 3 is newer than 2"),
+        ('{"schema_version": 1}', "schema_version 1 is older than 2"),
+        ('{"schema_version": 2, "run_id": "first"}', "key 'name' is missing"),
         ("[]", "schema_version is None"),
     ],
 )

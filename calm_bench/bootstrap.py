@@ -1,0 +1,38 @@
+"""Percentile bootstrap over examples, for everything that is a sum over a sum: means, shares, layers per token, F1."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def ratio(
+    numerator: NDArray[np.floating], denominator: NDArray[np.floating], *, seed: int, resamples: int = 1000
+) -> tuple[Floats, Floats, Floats]:
+    """The ratio of two sums over E examples and its 95% interval: value, low and high, each (...).
+
+    Args:
+        numerator, denominator: (..., E), paired by example. An example may add nothing to either.
+        seed: the same E and seed draw the same examples, so what was measured on one set is resampled alike.
+
+    NaN where the denominators of all examples are 0; draws in which they are count for nothing.
+    """
+    examples = numerator.shape[-1]
+    draws = np.random.default_rng(seed).integers(examples, size=(resamples, examples))
+    places = draws + examples * np.arange(resamples)[:, None]
+    times = np.bincount(places.ravel(), minlength=resamples * examples).reshape(resamples, examples).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = numerator.sum(-1) / denominator.sum(-1)
+        drawn = (numerator @ times.T) / (denominator @ times.T)
+        low, high = _quantiles(drawn)
+    return value, low, high
+
+
+def _quantiles(drawn: Floats) -> tuple[Floats, Floats]:
+    """2.5% and 97.5% quantiles of the finite ones among draws (..., resamples); NaN where none is."""
+    known = np.where(np.isfinite(drawn), drawn, np.nan)
+    known[..., 0] = np.where(np.isnan(known).all(-1), np.inf, known[..., 0])  # nanquantile warns where all are NaN
+    low, high = np.nanquantile(known, [0.025, 0.975], axis=-1)
+    return np.where(np.isinf(low), np.nan, low)[()], np.where(np.isinf(high), np.nan, high)[()]

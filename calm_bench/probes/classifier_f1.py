@@ -1,0 +1,55 @@
+"""How well does the exit classifier say "do not exit" (CALM, appendix D and Table D.1)?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from calm_bench import bootstrap
+from calm_bench.errors import InputError
+from calm_bench.probes.forced import read
+from calm_bench.probes.subject import Subject
+
+CUT = 0.5
+
+
+@torch.inference_mode()
+def classifier_f1(subject: Subject) -> pd.DataFrame:
+    """F1 of "do not exit" at the cut of 0.5, under teacher forcing on the examples' targets; a row for each layer < L.
+
+    Columns: layer; n, examples; n_tokens; disagree, the share of tokens at which the layer's prediction is not the last
+    layer's; f1 of that class in [0, 1], null where no token is or is said to be of it, with its 95% bootstrap interval
+    over examples.
+
+    Raises:
+        InputError: the model has no exit classifier.
+    """
+    model, examples = subject.model, subject.examples
+    if model.classifier is None:
+        raise InputError(
+            "probes=classifier_f1: the model has no exit classifier; train one (training.classifier_steps)"
+        )
+    targets = model.tokenize([example.target for example in examples], subject.task.max_new_tokens)
+    tokens = np.array([len(target) for target in targets], dtype=np.float64)
+    both, either, wrong = np.zeros((3, model.depth - 1, len(examples)))  # hits; false alarms + misses + 2 hits; misses
+    for batch in read(model, subject.sources, targets):
+        text, final = batch.text.cpu().numpy(), batch.logits[batch.there].argmax(-1)
+        for layer, states in enumerate(batch.states[1:]):
+            disagrees = model.head(states[batch.there]).argmax(-1) != final
+            stays = model.classifier(states[batch.there]) < CUT
+            np.add.at(both[layer], text, (disagrees & stays).cpu().numpy())
+            np.add.at(either[layer], text, (disagrees.int() + stays.int()).cpu().numpy())
+            np.add.at(wrong[layer], text, disagrees.cpu().numpy())
+    f1, low, high = bootstrap.ratio(2 * both, either, seed=subject.seed)
+    return pd.DataFrame(
+        {
+            "layer": np.arange(1, model.depth),
+            "n": len(examples),
+            "n_tokens": int(tokens.sum()),
+            "disagree": wrong.sum(-1) / tokens.sum(),
+            "f1": f1,
+            "f1_low": low,
+            "f1_high": high,
+        }
+    )

@@ -1,0 +1,84 @@
+"""What does one wrong token do to the rest of a text (CALM, section 3.3.2 and Fig. 2a)?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache
+
+from calm_bench import bootstrap
+from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.probes.forced import Forced, read
+from calm_bench.probes.subject import Subject
+
+RANK = 10  # the paper's sampled perturbation takes the tenth-ranked token of the last layer
+
+
+@torch.inference_mode()
+def perturbation(subject: Subject) -> pd.DataFrame:
+    """One wrong token at a step, the rest by the full model: a row for each kind and step (0, 1, 2, 4, ... from 0).
+
+    kind is "sampled" (the last layer's tenth-ranked token) or "layer" (the first layer's prediction). n counts the
+    texts that are longer than the step, changed is the share of them in which the token differs from the full model's.
+    score and score_full are their mean similarity to the references with and without the wrong token, similarity that
+    to the full model's text; all in [0, 1], with 95% bootstrap intervals over texts.
+    """
+    model, task, texts = subject.model, subject.task, subject.texts
+    limit = task.max_new_tokens
+    steps = [0, *(2**power for power in range(limit.bit_length()) if 2**power < limit)]
+    found: dict[tuple[str, int], list[tuple[int, bool, list[int]]]] = {}
+    for batch in read(model, subject.sources, texts):
+        first_layer = model.head(batch.states[1]) if model.depth > 1 else batch.logits
+        wrong = {"sampled": batch.logits.topk(RANK, dim=-1).indices[..., -1], "layer": first_layer.argmax(-1)}
+        for kind, tokens in wrong.items():
+            for step in steps:
+                longer = [row for row, e in enumerate(batch.examples) if len(texts[e]) > step]
+                if longer:
+                    written = go_on(model, batch, longer, tokens, step, limit)
+                    changed = (tokens[longer, step] != batch.tokens[longer, step]).tolist()
+                    names = [batch.examples[row] for row in longer]
+                    found.setdefault((kind, step), []).extend(zip(names, changed, written, strict=True))
+
+    references = [example.references for example in subject.examples]
+    full_texts = model.detokenize(texts)
+    full_scores = task.similarity.scores(full_texts, references)
+    rows = []
+    for (kind, step), results in found.items():
+        indices = [index for index, _, _ in results]
+        predictions = model.detokenize([written for _, _, written in results])
+        values = {
+            "score": task.similarity.scores(predictions, [references[index] for index in indices]),
+            "score_full": full_scores[indices],
+            "similarity": task.similarity.scores(predictions, [(full_texts[index],) for index in indices]),
+        }
+        row = {
+            "kind": kind,
+            "step": step,
+            "n": len(results),
+            "changed": np.mean([changed for _, changed, _ in results]),
+        }
+        for name, of_text in values.items():
+            value, low, high = bootstrap.ratio(of_text, np.ones(len(results)), seed=subject.seed)
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def go_on(model: EarlyExitT5, batch: Forced, rows: list[int], wrong: Tensor, step: int, limit: int) -> list[list[int]]:
+    """Texts of the full model that begin as forced, have the wrong token at `step`, and go on greedily."""
+    t5 = model.backbone
+    written = torch.cat([batch.tokens[rows, :step], wrong[rows, step : step + 1]], dim=1)
+    encoder = type(batch.encoder)(last_hidden_state=batch.encoder.last_hidden_state[rows])
+    cache = EncoderDecoderCache(DynamicCache(config=t5.decoder.config), DynamicCache(config=t5.decoder.config))
+    fed = torch.cat([torch.full_like(written[:, :1], t5.config.decoder_start_token_id), written], dim=1)
+    ended = written[:, -1] == t5.config.eos_token_id
+    while written.shape[1] < limit and not ended.all():
+        outputs = t5(
+            encoder_outputs=encoder, attention_mask=batch.mask[rows], decoder_input_ids=fed, past_key_values=cache
+        )
+        fed = outputs.logits[:, -1:].argmax(-1).masked_fill(ended[:, None], t5.config.pad_token_id)
+        written = torch.cat([written, fed], dim=1)
+        ended |= fed[:, 0] == t5.config.eos_token_id
+    return written.tolist()

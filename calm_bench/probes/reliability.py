@@ -1,0 +1,76 @@
+"""Does a higher confidence mean that the early prediction is more often the full model's?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from calm_bench import bootstrap
+from calm_bench.measures.measure import Visit
+from calm_bench.probes.forced import read
+from calm_bench.probes.subject import Subject
+
+BINS = 10
+
+
+@torch.inference_mode()
+def reliability(subject: Subject) -> pd.DataFrame:
+    """Confidence against agreement with the full model, for each measure and layer below L, on the full model's texts.
+
+    The tokens of a layer are sorted by confidence into at most 10 bins of (nearly) equal size, because cosines lie
+    close to 1; equal confidences share a bin. Columns: measure; layer; bin, from 0, confidences rising; n_tokens;
+    confidence, the bin's mean; agreement, the share of its tokens at which the layer predicts the full model's token,
+    with its 95% bootstrap interval over texts.
+    """
+    model = subject.model
+    seen: dict[tuple[str, int], list[np.ndarray]] = {}
+    text: list[np.ndarray] = []
+    agrees: dict[int, list[np.ndarray]] = {}
+    for batch in read(model, subject.sources, subject.texts):
+        text.append(batch.text.cpu().numpy())
+        final = batch.logits[batch.there].argmax(-1)
+        states = [state[batch.there] for state in batch.states]
+        memories: dict[str, torch.Tensor] = {}
+        for layer in range(1, model.depth):
+            visit = Visit(layer, states[layer], states[layer - 1], model.head, model.classify)
+            agrees.setdefault(layer, []).append((visit.logits.argmax(-1) == final).cpu().numpy())
+            for measure in subject.measures:
+                if layer == measure.memory_layer:
+                    memories[measure.name] = measure.remember(visit)
+                if layer >= measure.first_layer:
+                    confidence = measure.confidence(replace(visit, memory=memories.get(measure.name)))
+                    seen.setdefault((measure.name, layer), []).append(confidence.double().cpu().numpy())
+    tables = [
+        _binned(np.concatenate(values), np.concatenate(agrees[layer]), np.concatenate(text), subject).assign(
+            measure=measure, layer=layer
+        )
+        for (measure, layer), values in seen.items()
+    ]
+    columns = ["measure", "layer", "bin", "n_tokens", "confidence", "agreement", "agreement_low", "agreement_high"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _binned(confidence: np.ndarray, agrees: np.ndarray, text: np.ndarray, subject: Subject) -> pd.DataFrame:
+    """One row per bin of M tokens: confidences (M,), whether they agree (M,), and the text of each (M,)."""
+    edges = np.unique(np.quantile(confidence, np.arange(1, BINS) / BINS))
+    place = np.searchsorted(edges, confidence, side="right")
+    place = np.unique(place, return_inverse=True)[1]  # bins without a token do not count
+    shape = place.max() + 1, len(subject.examples)
+    tokens, right = np.zeros((2, *shape))
+    np.add.at(tokens, (place, text), 1)
+    np.add.at(right, (place, text), agrees)
+    agreement, low, high = bootstrap.ratio(right, tokens, seed=subject.seed)
+    n_tokens = tokens.sum(-1)
+    return pd.DataFrame(
+        {
+            "bin": np.arange(shape[0]),
+            "n_tokens": n_tokens.astype(int),
+            "confidence": np.bincount(place, confidence) / n_tokens,
+            "agreement": agreement,
+            "agreement_low": low,
+            "agreement_high": high,
+        }
+    )

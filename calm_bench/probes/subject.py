@@ -1,0 +1,41 @@
+"""What a probe asks: a model on the examples of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from calm_bench.decoding.loop import decode
+from calm_bench.decoding.rule import Rule
+from calm_bench.measures.measure import Measure
+from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.tasks.task import Example, Task
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, E examples of a task, the confidence measures in use, and the seed that bootstrap intervals draw by."""
+
+    model: EarlyExitT5
+    task: Task
+    examples: Sequence[Example]
+    measures: Sequence[Measure]
+    seed: int
+
+    @cached_property
+    def sources(self) -> list[list[int]]:
+        """Token ids of each example's source."""
+        return self.model.tokenize([example.source for example in self.examples], self.task.max_source_tokens)
+
+    @cached_property
+    def texts(self) -> list[list[int]]:
+        """Token ids of the full model's text for each example."""
+        return full_texts(self.model, self.sources, self.task.max_new_tokens)
+
+
+def full_texts(model: EarlyExitT5, sources: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+    """What the full model writes for each source, padding left out."""
+    result = decode(model, sources, [Rule.full()], max_new_tokens)
+    lengths = result.n_tokens[:, 0]
+    return [ids[:length].tolist() for ids, length in zip(result.token_ids[:, 0], lengths, strict=True)]
