@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from calm_bench import config as configuration
+from calm_bench import processes
 from calm_bench.errors import InputError
 from calm_bench.refusal import one_line
 
@@ -76,6 +77,9 @@ def _job(composed: DictConfig) -> None:
         _quiet_libraries()
         try:
             config = configuration.resolve(composed)
+            if not processes.is_first():
+                _assist(config)
+                return
             record = _run(config)
         except InputError as error:
             _end_job(str(error), 2)
@@ -87,7 +91,7 @@ def _job(composed: DictConfig) -> None:
 
 
 def _end_job(reason: str, status: int) -> NoReturn:
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
+    if HydraConfig.get().mode is RunMode.MULTIRUN and processes.count() == 1:
         print(f"calm-bench: {' '.join(HydraConfig.get().overrides.task)}: {reason}", file=sys.__stderr__)
         raise JobFailed
     _fail(reason, status)
@@ -97,7 +101,7 @@ def _run(config: Config) -> Run:
     from calm_bench import experiment, summary
 
     earlier = experiment.finished(config)
-    record = earlier or _measure(config)
+    record = experiment.run(config, _command(), ended_early=lambda record: _mirror(config, record, {}))
     pictures, report = _draw(record)
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
@@ -110,19 +114,11 @@ def _run(config: Config) -> Run:
     return record
 
 
-def _measure(config: Config) -> Run:
-    """Run the experiment; W&B hears of one that fails or is interrupted, too."""
+def _assist(config: Config) -> None:
+    """What a process beside the first one does, without a word."""
     from calm_bench import experiment
-    from calm_bench.records.store import Run
 
-    try:
-        return experiment.run(config, _command())
-    except InputError:
-        raise  # nothing ran, and there is no record
-    except BaseException:
-        with contextlib.suppress(InputError):
-            _mirror(config, Run.open(Path(config.runs_dir) / experiment.run_id(config)), {})
-        raise
+    experiment.assist(config)
 
 
 def _command() -> str:
@@ -169,7 +165,8 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _fail(line: str, status: int) -> NoReturn:
-    print(f"calm-bench: {line}", file=sys.__stderr__)
+    who = "calm-bench" if processes.is_first() else f"calm-bench, process {processes.rank()}"
+    print(f"{who}: {line}", file=sys.__stderr__)
     sys.exit(status)
 
 

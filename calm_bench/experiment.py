@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ import pandas as pd
 import torch
 
 from calm_bench import config as configuration
+from calm_bench import processes
 from calm_bench.config import Config
 from calm_bench.cost import speed
+from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
+from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.probes import Subject
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import StageCache, locked
@@ -31,32 +34,46 @@ from calm_bench.stages.score import Scores, score
 from calm_bench.tasks.task import Example, Task
 
 
-def run(config: Config, command: str | None = None) -> Run:
+def run(config: Config, command: str | None = None, ended_early: Callable[[Run], None] = lambda record: None) -> Run:
     """Run an experiment and return its finished record, which names the `command` that started it.
 
     The same configuration has the same record: a finished one is returned as it is (unless `force`), an interrupted one
-    goes on from the last chunk that it decoded. Raises InputError for what cannot run.
+    goes on from the last chunk that it decoded. `ended_early` is given the record of a run that fails or that is
+    interrupted. Where several processes make one run, the first calls this and the others `assist`. Raises InputError
+    for what cannot run.
     """
     device = choose_device(config.device)
-    task: Task = configuration.build(config.task)
-    examples = task.examples(task.split, config.limit)  # data that cannot be read cost no earlier record
+    processes.join(device)
+    earlier = finished(config)
+    if not processes.agree(earlier is None) and earlier is not None:
+        return earlier
+    task, examples = _data(config)  # what cannot be read leaves nothing behind
     folder = Path(config.runs_dir) / run_id(config)
     with locked(folder):
-        if (earlier := finished(config)) is not None:
-            return earlier  # another process was quicker
+        earlier = finished(config)
+        if not processes.agree(earlier is None) and earlier is not None:
+            return earlier  # another command was quicker
         record = Run.begin(folder, configuration.plain(config), name=config.name, seed=config.seed, command=command)
         try:
             _run(config, record, device, task, examples)
         except InputError:
             record.discard()
             raise
-        except KeyboardInterrupt:
-            record.mark("interrupted")
-            raise
-        except BaseException:
-            record.mark("failed")
+        except BaseException as error:
+            record.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            ended_early(record)
             raise
     return record
+
+
+def assist(config: Config) -> None:
+    """Train and decode with the first process, in step with its `run`; the rest of a run it does alone."""
+    device = choose_device(config.device)
+    processes.join(device)
+    if processes.agree(False):
+        task, examples = _data(config)
+        if processes.agree(False):
+            _decode(config, StageCache(config.runs_dir), device, task, examples)
 
 
 def finished(config: Config) -> Run | None:
@@ -70,11 +87,7 @@ def finished(config: Config) -> Run | None:
 
 def _run(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
     cache, bootstrap_seed = StageCache(config.runs_dir), config.calibration.bootstrap_seed
-    training_task = _training_task(config, task)
-    model, identity = prepare(config, task, training_task, cache, device)
-    grids = make_grids(config, model, identity, task, training_task, cache)
-    rules = make_rules(config, task, model.depth, grids)
-    generations, tokens = generate(model, identity, task, examples, rules, cache, config.batch_size)
+    model, identity, rules, (generations, tokens) = _decode(config, cache, device, task, examples)
     scored = score(generations, task)
     scores = Scores.of(scored, task.quality)
     points = frontier(scores, bootstrap_seed)
@@ -101,6 +114,22 @@ def _run(config: Config, record: Run, device: str, task: Task, examples: list[Ex
         beside=beside(scores, task.beside, issued, bootstrap_seed),
         speed=_speed(timings, bootstrap_seed),
     )
+
+
+def _data(config: Config) -> tuple[Task, list[Example]]:
+    task: Task = configuration.build(config.task)
+    return task, task.examples(task.split, config.limit)
+
+
+def _decode(
+    config: Config, cache: StageCache, device: str, task: Task, examples: list[Example]
+) -> tuple[EarlyExitT5, str, list[Rule], tuple[pd.DataFrame, pd.DataFrame]]:
+    """What several processes share: the model, its identity, the rules, and the tables generations and tokens."""
+    training_task = _training_task(config, task)
+    model, identity = prepare(config, task, training_task, cache, device)
+    grids = make_grids(config, model, identity, task, training_task, cache)
+    rules = make_rules(config, task, model.depth, grids)
+    return model, identity, rules, generate(model, identity, task, examples, rules, cache, config.batch_size)
 
 
 def run_id(config: Config) -> str:

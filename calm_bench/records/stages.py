@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from calm_bench import processes
 from calm_bench.errors import InputError
 from calm_bench.records.atomic import make_folder, replacing, unwritable
 
@@ -50,6 +51,15 @@ class StageCache:
             with replacing(folder / "key.json") as file:
                 file.write(f"{json.dumps(key, indent=2, sort_keys=True)}\n".encode())
             yield folder
+
+    @contextmanager
+    def hold_together(self, stage: str, key: Mapping[str, Any]) -> Iterator[Path]:
+        """`hold` by the first of several processes for all of them: they enter together and leave together."""
+        mine = self.hold(stage, key) if processes.is_first() else nullcontext(self.folder(stage, key))
+        with mine as folder:
+            processes.wait()
+            yield folder
+            processes.wait()
 
 
 @contextmanager

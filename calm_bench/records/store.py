@@ -22,6 +22,7 @@ from calm_bench.records import environment, schema
 from calm_bench.records.atomic import make_folder, replacing
 
 RUN_FILE = "run.json"
+NEW = ".new"  # ends the name of a folder that will take the place of a finished record
 _KEYS = (
     "schema_version", "run_id", "name", "status", "created", "finished_at", "command", "config", "seed", "environment",
     "summary", "promises", "peak_memory_mb",
@@ -59,6 +60,12 @@ class Run:
         path = Path(runs_dir) / run_id
         if (path / RUN_FILE).exists():
             raise InputError(f"runs_dir: {path} already holds a run; give another run_id")
+        return cls._start(path, run_id, config, name, seed, command)
+
+    @classmethod
+    def _start(
+        cls, path: Path, run_id: str, config: Mapping[str, Any], name: str, seed: int, command: str | None
+    ) -> Self:
         run = cls(
             path,
             {
@@ -90,11 +97,18 @@ class Run:
     def begin(
         cls, path: str | Path, config: Mapping[str, Any], *, name: str, seed: int, command: str | None = None
     ) -> Self:
-        """Start a run's record in the folder `path`, in the place of an earlier record of the same run."""
-        path = Path(path)
-        if (path / RUN_FILE).exists():
-            shutil.rmtree(path)
-        return cls.create(path.parent, path.name, config, name=name, seed=seed, command=command)
+        """Start a run's record in the folder `path`, in the place of an earlier record of the same run.
+
+        Where the earlier record is finished it stays until the new one is: the new one grows in a hidden folder beside
+        it, and `finish` lets it take its place.
+        """
+        place = Path(path)
+        with suppress(InputError):  # no record, or a torn one: nothing to keep
+            if cls.open(place).status == "finished":
+                place = place.with_name(f".{place.name}{NEW}")
+        if (place / RUN_FILE).exists():
+            shutil.rmtree(place)
+        return cls._start(place, Path(path).name, config, name, seed, command)
 
     def discard(self) -> None:
         """Remove the record: what was asked for could not run at all."""
@@ -175,6 +189,17 @@ class Run:
         """Close the record as `finished`: the promises in words, and the summary's scalars (a NaN becomes null)."""
         self.info |= {"promises": list(promises), "summary": plain(summary)}
         self.mark("finished")
+        if self.path.name.endswith(NEW):
+            self._take_its_place()
+
+    def _take_its_place(self) -> None:
+        """Leave the hidden folder for that of the earlier record of the same run, which then is gone."""
+        place = self.path.with_name(self.run_id)
+        before = place.with_name(f".{place.name}.old")
+        shutil.rmtree(before, ignore_errors=True)
+        place.rename(before)
+        self.path = self.path.rename(place)
+        shutil.rmtree(before)
 
     def add_promises(self, promises: Sequence[str]) -> None:
         """Add promises made after the run had finished; everything else in run.json stays as it is."""
@@ -203,7 +228,7 @@ def find(runs_dir: str | Path) -> list[Run]:
         raise InputError(f"{folder}: no such folder; give a runs_dir or one run's folder")
     if (folder / RUN_FILE).exists():
         return [Run.open(folder)]
-    runs = [Run.open(file.parent) for file in folder.glob(f"*/{RUN_FILE}")]
+    runs = [Run.open(file.parent) for file in folder.glob(f"[!.]*/{RUN_FILE}")]
     return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from calm_bench import config as configuration
+from calm_bench import processes
 from calm_bench.config import Config
 from calm_bench.cost import flops
 from calm_bench.decoding.generations import Generations
@@ -68,6 +69,8 @@ def generate(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Decode, or take from the cache what was decoded before.
 
+    Several processes decode a chunk each in turn; every one of them returns what all have decoded.
+
     Returns:
         generations: a row for each example and rule, examples outermost; scores are still missing.
         tokens: a row for each token.
@@ -81,10 +84,17 @@ def generate(
         "rules": [str(rule) for rule in rules],
     }
     weights = FusedT5(model)
-    with cache.hold("decode", key) as folder, tqdm(total=len(examples), desc="decode", unit="text") as bar:
+    parts = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
+    mine = range(processes.rank(), len(parts), processes.count())
+    total = sum(len(parts[number]) for number in mine)
+    what = "decode" if processes.count() == 1 else f"decode, share of 1 in {processes.count()}"
+    with (
+        cache.hold_together("decode", key) as folder,
+        tqdm(total=total, desc=what, unit="text", disable=not processes.is_first()) as bar,
+    ):
         chunks = Chunks(folder)
-        for number, start in enumerate(range(0, len(examples), CHUNK)):
-            part = examples[start : start + CHUNK]
+        for number in mine:
+            part = parts[number]
             if chunks.done(number):
                 bar.update(len(part))
                 continue
@@ -95,7 +105,7 @@ def generate(
                 "tokens": _tokens(model, part, rules, result),
             }
             chunks.write(number, frames)
-        frames = chunks.read_all()
+    frames = chunks.read_all()
     return frames["generations"], frames["tokens"]
 
 

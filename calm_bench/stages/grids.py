@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from calm_bench import processes
 from calm_bench.config import Config, QuantilesConfig
 from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.errors import InputError
@@ -51,9 +52,9 @@ def make_grids(
         "min_layer": config.threshold.min_layer,
         "count": wanted.count,
     }
-    with cache.hold("grids", key) as folder:
+    with cache.hold_together("grids", key) as folder:
         file = folder / "grids.json"  # kept, for another device may round to other thresholds
-        if not file.exists():
+        if processes.is_first() and not file.exists():
             tokens = model.tokenize(sources, task.max_source_tokens)
             texts = full_texts(model, tokens, task.max_new_tokens)
             found: Grids = {}
@@ -65,7 +66,7 @@ def make_grids(
                 )
             with replacing(file) as stream:
                 stream.write(json.dumps(found, indent=2).encode())
-        grids: Grids = json.loads(file.read_text())
+    grids: Grids = json.loads(file.read_text())
     return grids
 
 

@@ -68,7 +68,7 @@ def test_a_run_is_never_overwritten(run: Run) -> None:
         Run.create(run.path.parent, run.run_id, {}, name="demo", seed=1)
 
 
-@pytest.mark.parametrize("status", ["running", "interrupted", "failed", "finished"])
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_is_begun_again_in_its_place(run: Run, frames: Frames, status: str) -> None:
     run.write("tokens", frames["tokens"])
     if status != "running":
@@ -76,6 +76,29 @@ def test_a_run_is_begun_again_in_its_place(run: Run, frames: Frames, status: str
     again = Run.begin(run.path, {"seed": 1}, name="demo", seed=1)
     assert (again.status, again.info["seed"]) == ("running", 1)
     assert [path.name for path in run.path.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("end", ["discard", "mark", "kill", "finish"])
+def test_a_finished_record_stays_until_the_one_in_its_place_is_finished(run: Run, frames: Frames, end: str) -> None:
+    run.write("tokens", frames["tokens"])
+    run.finish()
+    again = Run.begin(run.path, {"seed": 1}, name="demo", seed=1)
+    again.write("timings", frames["timings"])
+    assert [record.info["seed"] for record in find(run.path.parent)] == [0]
+    match end:
+        case "discard":
+            again.discard()
+        case "mark":
+            again.mark("interrupted")
+        case "finish":
+            again.finish()
+    (left,) = find(run.path.parent)
+    assert (left.path, left.run_id, left.status) == (run.path, run.run_id, "finished")
+    assert left.info["seed"] == (1 if end == "finish" else 0)
+    assert left.file("timings" if end == "finish" else "tokens").exists()
+    Run.begin(run.path, {"seed": 2}, name="demo", seed=2).finish()  # whatever an earlier attempt has left
+    assert Run.open(run.path).info["seed"] == 2
+    assert [path.name for path in run.path.parent.iterdir()] == [run.run_id]
 
 
 def test_a_discarded_run_leaves_nothing(run: Run) -> None:

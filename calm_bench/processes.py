@@ -1,0 +1,57 @@
+"""Several processes that make one run together, as `torchrun` and `accelerate launch` start them; mostly there is one.
+
+    torchrun --nproc_per_node=4 -m calm_bench +experiment=cnndm
+
+They train together and each decodes its share of the examples; what they decode meets in runs_dir, which all must see.
+The first one leads: it alone holds locks, certifies, times, writes the record and speaks to people.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TypeVar
+
+Value = TypeVar("Value")
+PATIENCE = timedelta(days=30)  # a process may wait for one that decodes; libraries would give up after ten minutes
+
+
+def count() -> int:
+    """How many processes make this run."""
+    return int(os.environ["WORLD_SIZE"]) if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() else 1
+
+
+def rank() -> int:
+    """This process's number among them, from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this process leads."""
+    return rank() == 0
+
+
+def join(device: str) -> None:
+    """Meet the others; on "cuda" this process takes the card of its number on this machine. Called before the rest."""
+    if count() > 1:
+        from accelerate import PartialState  # here: reading records must not load torch
+
+        PartialState(cpu=device == "cpu", timeout=PATIENCE)
+
+
+def wait() -> None:
+    """Return once every process has come here."""
+    if count() > 1:
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def agree(value: Value) -> Value:
+    """The first process's value, in every process."""
+    if count() == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    values: list[Value] = broadcast_object_list([value])
+    return values[0]

@@ -1,0 +1,101 @@
+"""One run by several processes, as torchrun starts them: the record of one process, and nothing said twice."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from calm_bench import processes
+from calm_bench.records.store import Run
+from tests import cli
+
+pytestmark = pytest.mark.slow
+COMMAND = [
+    "limit=300", "task.max_new_tokens=8", "measure=[softmax,state]", "threshold.grid=[0.9,0.5]", "batch_size=16",
+    "baselines=[oracle]", "device=cpu", "calibration.trials=5", "timing.examples=2", "tracking=disabled",
+]  # fmt: skip
+
+
+def start(count: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """What `torchrun --nproc_per_node=COUNT -m calm_bench ARGUMENTS` starts."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}", "-m", "calm_bench"]
+    return subprocess.Popen(
+        [sys.executable, *torchrun, *arguments],
+        cwd=cwd,
+        env=cli.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    done = cli.run(f"model.path={tiny_checkpoint}", *COMMAND, cwd=tmp_path_factory.mktemp("alone"))
+    assert done.returncode == 0, done.stderr
+    return Run.open(next(done.cwd.glob("runs/demo-*")))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_leave_the_record_of_one(
+    count: int, alone: Run, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out, err = start(count, f"model.path={tiny_checkpoint}", *COMMAND, cwd=tmp_path).communicate(timeout=300)
+    assert err.count("  0%") == 2, err  # one bar each for decoding and timing
+    assert f"decode, share of 1 in {count}: 100%" in err
+    assert [line for line in out.splitlines() if line.startswith("run: ")] == [f"run: runs/{alone.run_id}"]
+    together = Run.open(tmp_path / "runs" / alone.run_id)
+    for name in ("generations", "tokens", "certificates", "reliability"):
+        pd.testing.assert_frame_equal(together.read(name), alone.read(name))
+    assert len(list(tmp_path.glob("runs/stages/decode-*/0000[0-9]"))) == 3  # each process has decoded one or two
+
+    again = start(count, f"model.path={tiny_checkpoint}", *COMMAND, cwd=tmp_path)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0
+    assert err.count("finished before") == 1
+    assert out.count("run: ") == 1
+
+
+def test_bad_input_stops_them_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    both = start(2, f"model.path={tiny_checkpoint}", "task.path=nowhere", "tracking=disabled", cwd=tmp_path)
+    _, err = both.communicate(timeout=120)
+    assert both.returncode != 0
+    assert "calm-bench: task tatoeba_enfr" in err or "calm-bench: task.path" in err, err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_an_interrupted_run_of_two_goes_on(alone: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    command = [f"model.path={tiny_checkpoint}", *COMMAND]
+    both = start(2, *command, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/stages/decode-*/0000[0-9]")):
+        assert both.poll() is None, both.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    both.send_signal(signal.SIGTERM)
+    both.communicate(timeout=60)
+    record = tmp_path / "runs" / alone.run_id / "run.json"
+    assert json.loads(record.read_text())["status"] in ("interrupted", "finished")
+    done = cli.run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(Run.open(record.parent).read("tokens"), alone.read("tokens"))
+
+
+def test_alone_there_is_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    assert (processes.count(), processes.rank(), processes.is_first()) == (1, 0, True)
+    processes.join("cpu")
+    processes.wait()
+    assert processes.agree("mine") == "mine"
+    monkeypatch.setenv("WORLD_SIZE", "4")  # some schedulers set this for programs that know nothing of it
+    assert processes.count() == 1
