@@ -23,11 +23,13 @@ from calm_bench.probes import Subject
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import StageCache, locked
 from calm_bench.records.store import Run
+from calm_bench.stages import identity
 from calm_bench.stages.beside import beside
 from calm_bench.stages.certify import certificates, frontier
 from calm_bench.stages.generate import adaptive, generate, make_rules
 from calm_bench.stages.grids import make_grids
 from calm_bench.stages.measure_time import measure_time, with_seconds
+from calm_bench.stages.precision import float32_agreement
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probe import probe
 from calm_bench.stages.score import Scores, score
@@ -87,13 +89,13 @@ def finished(config: Config) -> Run | None:
 
 def _run(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
     cache, bootstrap_seed = StageCache(config.runs_dir), config.calibration.bootstrap_seed
-    model, identity, rules, (generations, tokens) = _decode(config, cache, device, task, examples)
+    model, model_identity, rules, generations, tokens = _decode(config, cache, device, task, examples)
     scored = score(generations, task)
     scores = Scores.of(scored, task.quality)
     points = frontier(scores, bootstrap_seed)
     promised, issued = certificates(scores, config.calibration)
     subject = Subject(model, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
-    answers = probe(config.probes, subject, identity, cache)
+    answers = probe(config.probes, subject, model_identity, cache)
     timings = measure_time(model, task, examples, rules, issued, config.timing, config.seed)
 
     record.write("generations", scored)
@@ -107,11 +109,12 @@ def _run(config: Config, record: Run, device: str, task: Task, examples: list[Ex
         promises=[certificate.promise for certificate in issued],
         n=len(examples),
         layers=model.depth,
-        model_identity=identity,
+        model_identity=model_identity,
         quality=task.quality.name,
         similarity=task.similarity.name,
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside)],
         beside=beside(scores, task.beside, issued, bootstrap_seed),
+        float32_agreement=float32_agreement(model, task, examples, rules),
         speed=_speed(timings, bootstrap_seed),
     )
 
@@ -123,20 +126,24 @@ def _data(config: Config) -> tuple[Task, list[Example]]:
 
 def _decode(
     config: Config, cache: StageCache, device: str, task: Task, examples: list[Example]
-) -> tuple[EarlyExitT5, str, list[Rule], tuple[pd.DataFrame, pd.DataFrame]]:
+) -> tuple[EarlyExitT5, str, list[Rule], pd.DataFrame, pd.DataFrame]:
     """What several processes share: the model, its identity, the rules, and the tables generations and tokens."""
     training_task = _training_task(config, task)
-    model, identity = prepare(config, task, training_task, cache, device)
-    grids = make_grids(config, model, identity, task, training_task, cache)
+    model, model_identity = prepare(config, task, training_task, cache, device)
+    grids = make_grids(config, model, model_identity, task, training_task, cache)
     rules = make_rules(config, task, model.depth, grids)
-    return model, identity, rules, generate(model, identity, task, examples, rules, cache, config.batch_size)
+    generations, tokens = generate(model, model_identity, task, examples, rules, cache, config.batch_size)
+    return model, model_identity, rules, generations, tokens
 
 
 def run_id(config: Config) -> str:
-    """NAME-HASH: the same for the same configuration, paths included, wherever its record goes."""
+    """NAME-HASH: the same for the same configuration and files, wherever these lie and the record goes."""
     values = configuration.plain(config)
     for place in ("runs_dir", "force", "tracking"):
         del values[place]
+    for part, files in (("model", identity.of_model), ("task", identity.of_data), ("training", identity.of_data)):
+        if values[part]["path"] is not None:
+            values[part]["path"] = files(values[part]["path"])
     text = json.dumps([SCHEMA_VERSION, values], sort_keys=True)
     return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 

@@ -26,6 +26,7 @@ def lines(run: Run) -> list[str]:
         "",
         *_beside(run.info["summary"].get("beside", [])),
         *_speed(run.info["summary"]["speed"]),
+        *_precision(run),
         *in_words(issued(run)),
     ]
 
@@ -127,6 +128,15 @@ def _speed(comparisons: list[dict[str, Any]]) -> list[str]:
         for row in comparisons
     ]
     return [*_aligned(rows), ""]
+
+
+def _precision(run: Run) -> list[str]:
+    """What a model that is not held in float32 has changed; a record of a model that is says nothing."""
+    if (agreement := run.info["summary"].get("float32_agreement")) is None:
+        return []
+    held, n = run.info["config"]["model"]["dtype"], agreement["n"]
+    texts = f"{agreement['texts']:.1%} of the texts of {n} examples under all rules are those of float32"
+    return [f"{held}: {texts}, and {agreement['exit_layers']:.1%} of the exit layers in them", ""]
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -14,5 +14,6 @@ PROBES: dict[str, Callable[[Subject], pd.DataFrame]] = {
     "perturbation": perturbation,
     "classifier_f1": classifier_f1,
 }
+SCORED = ("perturbation",)  # whose answer depends on the task's similarity
 
-__all__ = ["PROBES", "Subject", "classifier_f1", "perturbation", "reliability"]
+__all__ = ["PROBES", "SCORED", "Subject", "classifier_f1", "perturbation", "reliability"]

@@ -79,7 +79,7 @@ def generate(
         "schema": SCHEMA_VERSION,
         "model": model_identity,
         "dtype": str(model.dtype),
-        "task": identity.of_task(task),
+        "task": identity.of_task(task, task.split),
         "examples": [example.id for example in examples],
         "rules": [str(rule) for rule in rules],
     }

@@ -45,7 +45,7 @@ def make_grids(
     key = {
         "model": model_identity,
         "dtype": str(model.dtype),
-        "task": {**identity.of_task(training_task), "split": wanted.split},
+        "task": identity.of_task(training_task, wanted.split),
         "sources": len(sources),
         "sample_seed": training_task.sample_seed,
         "measures": [[repr(measure), str(decay)] for measure, decay in measures],

@@ -1,30 +1,45 @@
-"""What a stage's result depends on, as plain values: the keys of the stage cache."""
+"""What a stage's or a run's result depends on, as plain values: the keys of the stage cache, and of run ids.
+
+Local files count by their content, so that a checkpoint trained anew is another one under its old name, and a folder
+that has moved is the same one under its new name. What a hub name stands for is taken not to change.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from calm_bench.tasks.source import SPLITS, local_files
 from calm_bench.tasks.task import Task
 
 
 def of_model(name_or_path: str) -> str:
-    """A hash of a local checkpoint's weights, or a hub name as it is."""
+    """A hash of a local checkpoint: weights, configuration and tokenizer; a hub name as it is."""
     folder = Path(name_or_path)
-    return _hash_of(sorted(folder.glob("*.safetensors"))) if folder.is_dir() else name_or_path
+    if not folder.is_dir():
+        return name_or_path
+    return _hash_of(file for kind in ("*.safetensors", "*.json", "*.model") for file in sorted(folder.glob(kind)))
 
 
-def of_task(task: Task) -> dict[str, Any]:
-    """The data a task reads, and how it makes prompts of them. Lengths are part of it, metrics are not."""
-    folder = Path(task.path) if task.path else None
+def of_data(path: str, splits: Iterable[str] = SPLITS) -> str:
+    """A hash of the files of these splits in a task's local folder, as far as they are there."""
+    if not Path(path).is_dir():
+        return path  # refused when it is read
+    files = local_files(path)
+    return _hash_of(files[split] for split in splits if split in files)
+
+
+def of_task(task: Task, *splits: str) -> dict[str, Any]:
+    """These splits of a task's data, and how it makes prompts of them. Lengths are part of it, metrics are not."""
     known = {field.name for field in fields(Task)}
-    data = _hash_of(sorted(folder.glob("*.parquet")) + sorted(folder.glob("*.jsonl"))) if folder else None
     return {
         "class": type(task).__qualname__,
-        "data": data or [task.hub, task.hub_config],
-        "split": task.split,
+        "data": of_data(task.path, splits) if task.path else [task.hub, task.hub_config],
+        "splits": splits,
         "prompt": task.prompt,
         "max_source_tokens": task.max_source_tokens,
         "max_new_tokens": task.max_new_tokens,
@@ -32,10 +47,17 @@ def of_task(task: Task) -> dict[str, Any]:
     }
 
 
-def _hash_of(files: list[Path]) -> str:
+def _hash_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
+        about = file.stat()
         digest.update(file.name.encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(_digest(file.resolve(), about.st_size, about.st_mtime_ns))
     return digest.hexdigest()[:16]
+
+
+@lru_cache
+def _digest(file: Path, _size: int, _modified: int) -> bytes:
+    """Of a file's content; read once while the file stays as it is."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -57,7 +57,13 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
     model = config.model
     start = identity.of_model(model.path) if model.path else model.hub or vars(model.scratch)
     settings = {name: value for name, value in vars(config.training).items() if name not in ("path", "workers")}
-    return {"start": start, "task": identity.of_task(task), "settings": settings, "seed": config.seed}
+    return {
+        "start": start,
+        "task": identity.of_task(task, config.training.split, "validation"),
+        "chosen_by": [task.quality.description, task.sample_seed],  # the best checkpoint, on a sample of validation
+        "settings": settings,
+        "seed": config.seed,
+    }
 
 
 def _train(config: Config, task: Task, folder: Path, device: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from calm_bench.probes import PROBES, Subject
+from calm_bench.probes import PROBES, SCORED, Subject
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import Chunks, StageCache
 from calm_bench.stages import identity
@@ -23,8 +23,8 @@ def _asked(name: str, subject: Subject, model_identity: str, cache: StageCache) 
         "schema": SCHEMA_VERSION,
         "model": model_identity,
         "dtype": str(subject.model.dtype),
-        "task": identity.of_task(subject.task),
-        "similarity": subject.task.similarity.description,
+        "task": identity.of_task(subject.task, subject.task.split),
+        "similarity": subject.task.similarity.description if name in SCORED else None,
         "examples": [example.id for example in subject.examples],
         "measures": [repr(measure) for measure in subject.measures],
         "seed": subject.seed,

@@ -21,7 +21,7 @@ BUNDLED = Path(__file__).parents[1] / "assets"
 def splits(path: str | None, hub: str | None, hub_config: str | None) -> list[str]:
     """Names of the splits there are. Raises InputError when the folder is missing or the hub does not answer."""
     if path is not None:
-        return list(_files(path))
+        return list(local_files(path))
     import datasets
 
     with _hub_errors(hub):
@@ -44,8 +44,8 @@ def load(
     return dataset
 
 
-def _files(path: str) -> dict[str, Path]:
-    """The file of each split in a folder."""
+def local_files(path: str) -> dict[str, Path]:
+    """The file of each split in a local folder. Raises InputError where there is none."""
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"task.path={path} must be a folder with {{train,validation,test}}.parquet or .jsonl")
@@ -57,7 +57,7 @@ def _files(path: str) -> dict[str, Path]:
 
 
 def _local(path: str, split: str) -> datasets.Dataset:
-    files = _files(path)
+    files = local_files(path)
     if split not in files:
         found = ", ".join(files)
         if Path(path).resolve().is_relative_to(BUNDLED):

@@ -1,14 +1,19 @@
 """bfloat16 weights, keys and values: an approximation, so its distance from float32 is measured here, not assumed."""
 
 import dataclasses
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from calm_bench.decoding import Decay, Rule, decode
 from calm_bench.decoding.encoder import encode
 from calm_bench.decoding.weights import FusedT5
+from calm_bench.measures import Softmax
 from calm_bench.models import EarlyExitT5
+from calm_bench.stages.precision import float32_agreement
 from tests.decoding.conftest import MEASURES
 from tests.models_for_tests import random_sources, random_t5
 
@@ -57,3 +62,26 @@ def test_disagreement_with_float32() -> None:
     share = same / compared
     print(f"bfloat16 weights: {share:.1%} of {compared} tokens and exit layers are those of float32")
     assert share > 0.93
+
+
+def test_a_run_in_bfloat16_says_what_that_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share of texts and exit layers that are float32's, counted one by one; nothing to say in float32."""
+    monkeypatch.setattr(EarlyExitT5, "tokenize", lambda _model, texts, _limit: texts)
+    model, sources = random_t5(5, depth=4), random_sources(9, 12)
+    rules = [Rule.full(), *[Rule.adaptive(Softmax(), threshold, Decay("none")) for threshold in (0.05, 0.02, 0.01)]]
+    task: Any = SimpleNamespace(max_source_tokens=99, max_new_tokens=10)
+    examples: Any = [SimpleNamespace(source=source) for source in sources]
+    assert float32_agreement(model, task, examples, rules) is None
+    said = float32_agreement(in_bfloat16(model), task, examples, rules)
+    assert said is not None
+
+    same = exits = tokens = 0
+    exact, held = (decode(one, sources, rules, 10) for one in (model, in_bfloat16(model)))
+    for e in range(12):
+        for r in range(len(rules)):
+            if (exact.token_ids[e, r] == held.token_ids[e, r]).all():
+                length = int(exact.n_tokens[e, r])
+                same, tokens = same + 1, tokens + length
+                exits += int((exact.exit_layers[e, r, :length] == held.exit_layers[e, r, :length]).sum())
+    assert said == {"n": 12, "texts": same / (12 * len(rules)), "exit_layers": exits / tokens}
+    assert 0 < said["texts"] < 1  # on weights as random as these, rounding shows
