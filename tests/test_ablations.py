@@ -38,3 +38,24 @@ def test_oracle(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (run,) = runs_of("oracle", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8")
     assert {"oracle", "static", "full", "softmax"} == set(run.read("frontier")["measure"])
     assert json.loads((run.path / "run.json").read_text())["status"] == "finished"
+
+
+def test_perturbation(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    (run,) = runs_of("perturbation", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8")
+    rows = run.read("perturbation")
+    assert set(rows["kind"]) == {"sampled", "layer"}
+    assert set(rows["step"]) <= {0, 1, 2, 4}
+    assert (rows["n"] <= 4).all()
+
+
+def test_classifier_training_is_a_run_for_each_objective(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    few = ["training.classifier_steps=2", "training.batch_size=4", "task.max_new_tokens=8"]
+    runs = runs_of("classifier_training", tmp_path, f"model.path={tiny_checkpoint}", *few)
+    objectives = [run.info["config"]["training"]["classifier_objective"] for run in runs]
+    assert objectives == ["independent", "geometric"]
+    assert len({run.info["summary"]["model_identity"] for run in runs}) == 2
+    for run in runs:
+        assert run.read("classifier_f1")["layer"].tolist() == [1, 2]
+        objective = run.info["config"]["training"]["classifier_objective"]
+        words = ["+experiment=classifier_training", f"training.classifier_objective={objective}", "limit=4"]
+        assert set(words) <= set(run.info["command"].removeprefix("python -m calm_bench ").split())
