@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import folders, sources
+from analysis import folders, naming, sources
 from calm_bench.errors import InputError
 
 TABLES = ("generations", "tokens", "frontier", "certificates", "timings", *folders.PROBES)
@@ -26,7 +26,7 @@ class Records:
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
     The other columns are those of the files of the same name (calm_bench.records.schema).
 
-    runs: one row per run, with created, seed, command (what was typed to make it), config (the resolved one), layers (L
+    runs: one row per run, with setup (the group whatever its seed), created, seed, command (what was typed to make it), config (the resolved one), layers (L
         of the model), quality (the score's name), similarity (that of the losses, 1 - similarity), commit, hardware,
         promises (list of sentences) and folder.
     notes: what was left out or separated, one sentence each.
@@ -50,11 +50,21 @@ class Records:
 
     def of(self, group: str) -> "Records":
         """The records of one group. Baselines that several of its runs hold are kept once."""
+        part = self.only(self.runs["group"] == group)
+        once = {name: _baselines_once(getattr(part, name)) for name in ("generations", "tokens", "frontier")}
+        return dataclasses.replace(part, **once)
+
+    def only(self, chosen: pd.Series) -> "Records":
+        """The records of the runs where `chosen`, as long as `runs`, is true."""
+        ids = self.runs.loc[chosen, "run_id"]
         parts = {name: getattr(self, name) for name in ("runs", *TABLES)}
-        parts = {name: frame[frame["group"] == group].reset_index(drop=True) for name, frame in parts.items()}
-        for name in ("generations", "tokens", "frontier"):
-            parts[name] = _baselines_once(parts[name])
+        parts = {name: frame[frame["run_id"].isin(ids)].reset_index(drop=True) for name, frame in parts.items()}
         return dataclasses.replace(self, **parts)
+
+    def setting(self, key: str) -> pd.Series:
+        """The value of a config key, such as "threshold.tau", in each run; None where a run has no such key."""
+        values = [naming.settings(config).get(key) for config in self.runs["config"]]
+        return pd.Series(values, index=pd.Index(self.runs["run_id"], name="run_id"), name=key, dtype=object)
 
 
 def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = None, quiet: bool = False) -> Records:
@@ -98,6 +108,7 @@ def _about(run: "folders.Finished") -> dict[str, Any]:
     environment = run.about.get("environment") or {}
     gpu = environment.get("gpu") or {}
     return {
+        "setup": run.setup,
         "created": run.about.get("created", ""),
         "seed": run.about.get("seed"),
         "command": str(run.about.get("command") or ""),
