@@ -26,9 +26,9 @@ class Records:
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
     The other columns are those of the files of the same name (calm_bench.records.schema).
 
-    runs: one row per run, with setup (the group whatever its seed), created, seed, command (what was typed to make it), config (the resolved one), layers (L
-        of the model), quality (the score's name), similarity (that of the losses, 1 - similarity), commit, hardware,
-        promises (list of sentences) and folder.
+    runs: one row per run, with setup (the group whatever its seed), created, seed, command (what was typed to make it),
+        config (the resolved one), layers (L of the model), quality (the score's name), similarity (that of the losses,
+        1 - similarity), commit, hardware, promises (list of sentences) and folder.
     notes: what was left out or separated, one sentence each.
     """
 
@@ -51,8 +51,12 @@ class Records:
     def of(self, group: str) -> "Records":
         """The records of one group. Baselines that several of its runs hold are kept once."""
         part = self.only(self.runs["group"] == group)
-        once = {name: _baselines_once(getattr(part, name)) for name in ("generations", "tokens", "frontier")}
-        return dataclasses.replace(part, **once)
+        return dataclasses.replace(
+            part,
+            generations=_baselines_once(part.generations),
+            tokens=_baselines_once(part.tokens),
+            frontier=_baselines_once(part.frontier),
+        )
 
     def only(self, chosen: pd.Series) -> "Records":
         """The records of the runs where `chosen`, as long as `runs`, is true."""

@@ -36,9 +36,10 @@ def words(config: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> list[str]
     """
     said: list[str] = []
     left = list(rivals)
-    for key in [*FIRST, *(key for key in config if key not in FIRST)]:
-        alike = [rival for rival in left if rival.get(key) == config.get(key)]
-        if key in config and len(alike) < len(left) and (word := _word(key, config[key])):
+    shared = [key for key in config if all(key in rival for rival in rivals)]
+    for key in sorted(shared, key=lambda key: key not in FIRST):
+        alike = [rival for rival in left if rival[key] == config[key]]
+        if len(alike) < len(left) and (word := _word(key, config[key])):
             said.append(word)
             left = alike
     return None if left else said

@@ -62,6 +62,6 @@ def broken_promises(frame: pd.DataFrame) -> Figure:
             ax.set_xlabel("allowed share of failures ε")
         for ax in axes[:, 0]:
             ax.set_ylabel("promises broken")
-        fig.suptitle(style.caption(frame, f"{trials} trials"), fontsize=8)
+        fig.suptitle(style.caption(frame, f"{trials} trials", width=fig.get_figwidth()), fontsize=8)
         style.legend(fig, axes.flat[0], columns=4)
     return fig
