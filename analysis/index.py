@@ -41,7 +41,7 @@ def _markdown(records: Records, made: list[outputs.Made], missing: list[str]) ->
         )
         for run in records.runs.replace({"commit": {"": "unknown"}}).astype(str).to_dict("records")
     ]
-    for title, lines in (("Runs", runs), ("Missing", missing), ("Left out", list(records.notes))):
+    for title, lines in (("Runs", runs), ("Missing", missing), ("Left out or kept apart", list(records.notes))):
         if lines:
             sections.append([f"## {title}", "", *(line if line.startswith("- ") else f"- {line}" for line in lines)])
     return "\n\n".join("\n".join(section) for section in sections) + "\n"

@@ -62,9 +62,16 @@ def _entries(output: Output, parts: Parts, out: Path) -> Iterator[Made | str]:
         if isinstance(product, Figure):
             files = save(product, out, name)
         else:
+            commands = _used(product, commands)
             files = tables.write_table(out / name, product, commands)
             yield from (f"{title}: {line}" for line in product.missing)
         yield Made(name, title, output.paper, files, tuple(commands))
+
+
+def _used(table: tables.Table, commands: dict[str, str]) -> dict[str, str]:
+    """The commands of the runs that the table's rows come from, where they say so."""
+    runs = set(table.tidy.get("run_id", commands))
+    return {run_id: command for run_id, command in commands.items() if run_id in runs}
 
 
 def save(fig: Figure, out: Path, stem: str) -> tuple[str, ...]:

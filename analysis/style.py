@@ -121,11 +121,13 @@ def context() -> AbstractContextManager[None]:
 
 
 def line(ax: Axes, measure: str, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series) -> None:
-    """One measure's curve with its band; missing bounds leave the band open there."""
+    """One measure's curve with its band, of a single point with its bar; missing bounds leave the band open there."""
     colour, marker = look(measure)
     order = np.argsort(x.to_numpy(dtype=float), kind="stable")
     xs, ys, lows, highs = (part.to_numpy(dtype=float)[order] for part in (x, y, low, high))
     ax.fill_between(xs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+    if len(xs) == 1:
+        ax.vlines(xs, lows, highs, color=colour, linewidth=0.8)
     ax.plot(xs, ys, DASHES.get(measure, "-"), color=colour, marker=marker, label=measure)
 
 

@@ -59,10 +59,10 @@ def compare_methods(frame: pd.DataFrame) -> Figure:
         said = (
             rows["measure"].iloc[0],
             f"ε = {rows['epsilon'].iloc[0]:g}",
-            f"n = {rows['n_calibration'].max()} to calibrate",
+            f"n = {rows['n_calibration'].max()}",
         )
         fig.suptitle(
-            style.caption(frame, *said, f"{trials} trials", "bands: ± 1 standard deviation", width=width) + CHANCE,
+            style.caption(frame, *said, f"{trials} trials", "bands: ± 1 sd over trials", width=width) + CHANCE,
             fontsize=8,
         )
         handles = [*axes[0, 0].get_legend_handles_labels()[0], axes[1, 0].get_lines()[-1]]

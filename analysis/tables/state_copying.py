@@ -52,7 +52,7 @@ def state_copying_shown(table: pd.DataFrame) -> pd.DataFrame:
             "skipped layers": table["state_copying"].replace({"full": "none (full model)"}),
             "task": table["task"],
             "source": table["source"],
-            "score": [f"{row['quality']} {with_interval(row, 'score', 1)}" for row in rows],
+            "score": [f"{row['quality']} {with_interval(row, 'score')}" for row in rows],
             "similarity": ["" if pd.isna(value) else f"{value:.3f}" for value in table["similarity"]],
             "layers": [with_interval(row, "mean_exit_layer") for row in rows],
         }
