@@ -143,4 +143,9 @@ def caption(frame: pd.DataFrame, *more: str, width: float = COLUMN) -> str:
     width: of the figure, in inches; longer titles wrap.
     """
     where = [str(frame[key].iloc[0]) for key in ("group",) if key in frame and len(frame)]
-    return textwrap.fill(", ".join([*where, *[part for part in more if part]]), int(48 * width / COLUMN))
+    return wrapped(", ".join([*where, *[part for part in more if part]]), width)
+
+
+def wrapped(text: str, width: float = COLUMN) -> str:
+    """A text in lines that a title of that width, in inches, can hold."""
+    return textwrap.fill(text, int(48 * width / COLUMN))

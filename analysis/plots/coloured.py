@@ -76,8 +76,9 @@ def lines_of(pieces: "pd.Series[str]") -> list[list[tuple[int, int, str]]]:
         text = printable(piece)
         word = text.lstrip("▁") or text
         column += text.startswith("▁") and column > 0
-        for start in range(0, len(word), WIDTH):
-            part = word[start : start + WIDTH]
+        most = WIDTH if _columns(word) <= len(word) else WIDTH // 2
+        for start in range(0, len(word), most):
+            part = word[start : start + most]
             if column + _columns(part) > WIDTH:
                 lines.append([])
                 column = 0

@@ -10,7 +10,7 @@ from calm_bench.errors import InputError
 
 LOOKS = {"ltt": ("#222222", "o"), "ucb": ("#E69F00", "v"), "crc": ("#56B4E9", "X"), "naive": ("#B8A800", "<")}
 COMPARED = ("ltt", "ucb", "crc")
-CHANCE = "\na held-out mean varies too: more than ε of them above δ need break no promise"
+CHANCE = "a held-out mean varies too: more than ε of them above δ need break no promise"
 
 
 def compare_methods(frame: pd.DataFrame) -> Figure:
@@ -61,10 +61,8 @@ def compare_methods(frame: pd.DataFrame) -> Figure:
             f"ε = {rows['epsilon'].iloc[0]:g}",
             f"n = {rows['n_calibration'].max()}",
         )
-        fig.suptitle(
-            style.caption(frame, *said, f"{trials} trials", "bands: ± 1 sd over trials", width=width) + CHANCE,
-            fontsize=8,
-        )
+        title = style.caption(frame, *said, f"{trials} trials", "bands: ± 1 sd over trials", width=width)
+        fig.suptitle(f"{title}\n{style.wrapped(CHANCE, width)}", fontsize=8)
         handles = [*axes[0, 0].get_legend_handles_labels()[0], axes[1, 0].get_lines()[-1]]
         fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return fig
