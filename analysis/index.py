@@ -39,7 +39,9 @@ def _markdown(records: Records, made: list[outputs.Made], missing: list[str]) ->
         "- {run_id}: {group}, model {model}, seed {seed}, {created}, commit {commit}, made by `{command}`".format_map(
             run
         )
-        for run in records.runs.replace({"commit": {"": "unknown"}}).astype(str).to_dict("records")
+        for run in records.runs.replace({"commit": {"": "unknown"}, "command": {"": "unknown"}})
+        .astype(str)
+        .to_dict("records")
     ]
     for title, lines in (("Runs", runs), ("Missing", missing), ("Left out or kept apart", list(records.notes))):
         if lines:

@@ -9,6 +9,7 @@ from calm_bench.calibration import METHODS
 from calm_bench.errors import InputError
 
 LOOKS = {"ltt": ("#222222", "o"), "ucb": ("#E69F00", "v"), "crc": ("#56B4E9", "X"), "naive": ("#B8A800", "<")}
+PROMISED = {"probability": "", "expectation": " (mean only)", "none": " (no promise)"}
 COMPARED = ("ltt", "ucb", "crc")
 CHANCE = "a held-out mean varies too: more than ε of them above δ need break no promise"
 
@@ -16,8 +17,8 @@ CHANCE = "a held-out mean varies too: more than ε of them above δ need break n
 def compare_methods(frame: pd.DataFrame) -> Figure:
     """Above: mean layers against delta, one curve per method. Below: share of trials whose held-out loss exceeds delta.
 
-    frame: rows of `recertify` with several methods and one measure; a column of panels for each objective. Bands are
-    one standard deviation over trials. The dashed line is epsilon, the share of failures that methods with a
+    frame: rows of `recertify` with several methods (names in METHODS) and one measure; a column of panels for each
+    objective. Bands are one standard deviation over trials. The dashed line is epsilon, the share of failures that methods with a
     guarantee in probability allow; crc promises the mean loss in expectation only, so its share has no limit. The
     promise is about the mean of all texts there could be; that of the few held out varies around it, so that a tight
     method's share lies above epsilon without a promise broken.
@@ -34,13 +35,11 @@ def compare_methods(frame: pd.DataFrame) -> Figure:
         width = style.PAGE if len(objectives) > 1 else style.COLUMN
         fig, axes = style.figure(2, len(objectives), width=width, height=4.0, sharex="col", sharey="row")
         for (above, below), objective in zip(axes.T, objectives, strict=True):
-            for method in [name for name in METHODS if name in set(rows["method"])]:
+            for method in sorted(rows["method"].unique(), key=list(METHODS).index):
                 colour, marker = LOOKS.get(method, style.look(method))
                 by_delta = rows[(rows["objective"] == objective) & (rows["method"] == method)].groupby("delta")
                 layers, spread = by_delta["mean_exit_layer"].mean(), by_delta["mean_exit_layer"].std(ddof=0)
-                label = (
-                    method if getattr(METHODS[method], "guarantee", "") == "probability" else f"{method} (mean only)"
-                )
+                label = method + PROMISED[METHODS[method].guarantee]
                 most = (layers + spread).clip(upper=rows["mean_exit_layer"].max())
                 above.fill_between(layers.index, layers - spread, most, color=colour, alpha=0.12, linewidth=0)
                 above.plot(layers.index, layers, color=colour, marker=marker, label=label)

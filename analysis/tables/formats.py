@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 Commands = Mapping[str, str]
+UNKNOWN = "an unknown command"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def write_table(stem: Path, table: Table, commands: Commands) -> tuple[str, ...]
     csv, markdown, latex = (stem.with_suffix(f".{kind}") for kind in ("csv", "md", "tex"))
     table.tidy.to_csv(csv, index=False)
     text = table.shown.to_markdown(index=False, disable_numparse=True, stralign="left")
-    made = [f"{command}  # {run_id}" for run_id, command in commands.items()]
+    made = [f"{command or UNKNOWN}  # {run_id}" for run_id, command in commands.items()]
     block = "\n".join(["```", *made, "```"])
     markdown.write_text(f"{text}\n\n{table.note}\n\nMade by:\n\n{block}\n", encoding="utf-8")
     body = table.shown.rename(columns=_escaped).map(lambda cell: _escaped(str(cell)))

@@ -28,7 +28,7 @@ def state_copying(frontier: pd.DataFrame, ways: pd.Series, runs: pd.DataFrame) -
         raise InputError("no oracle exits in frontier.parquet (baselines=[oracle])")
     oracle = oracle.assign(state_copying=oracle["run_id"].map(ways))
     full = frontier[(frontier["measure"] == "full") & frontier["run_id"].isin(oracle["run_id"])]
-    full = full.drop_duplicates("task").assign(state_copying="full")
+    full = full.drop_duplicates(["task", "model"]).assign(state_copying="full")
     ours = pd.concat([full, oracle], ignore_index=True)
     quality = runs.set_index("run_id")["quality"]
     ours = ours.assign(similarity=1 - ours["textual_loss"], source=OURS, quality=ours["run_id"].map(quality))
