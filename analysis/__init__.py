@@ -1,31 +1,48 @@
 """Tables, figures and the report, from the records of finished runs alone: no model, no torch."""
 
+from analysis.example import example
 from analysis.index import draw
 from analysis.load import Records, load
 from analysis.plots import (
     broken_promises,
+    coloured_text,
+    compare_methods,
     consistency,
+    decay_points,
     exit_by_position,
     exit_histogram,
     frontier,
+    perturbation,
+    reliability,
     seconds_saved,
     threshold_decay,
 )
 from analysis.recertify import recertify
-from analysis.tables import certified, efficiency
+from analysis.spread import spread
+from analysis.tables import certified, classifier_f1, efficiency, state_copying, text_lengths
 
 __all__ = [
     "Records",
     "broken_promises",
     "certified",
+    "classifier_f1",
+    "coloured_text",
+    "compare_methods",
     "consistency",
+    "decay_points",
     "draw",
     "efficiency",
+    "example",
     "exit_by_position",
     "exit_histogram",
     "frontier",
     "load",
+    "perturbation",
     "recertify",
+    "reliability",
     "seconds_saved",
+    "spread",
+    "state_copying",
+    "text_lengths",
     "threshold_decay",
 ]

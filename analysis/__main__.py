@@ -26,6 +26,9 @@ what comes out:
   *.png, *.svg    one figure each, at column width
   *.csv, *.md, *.tex    one table each; rows marked "published" are the paper's
 
+Each group of runs has figures of its own, but the runs of decay, state_copying, classifier_training and perturbation
+answer one question each, side by side in one figure or table.
+
 Only records are read: no model, no GPU, no network (but for --wandb). Unfinished runs are left out, and said.
 In a notebook:  import analysis; records = analysis.load("runs/"); analysis.frontier(records.of(GROUP).frontier)
 """

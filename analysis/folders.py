@@ -1,6 +1,5 @@
 """Which run folders count, and which of them may share a figure."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,21 +7,22 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import naming
 from analysis.sources import PARTIAL
 from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import Run, find
 
 PROBES = ("reliability", "perturbation", "classifier_f1")  # tables that a run has if it was asked for them
-NOT_RESULTS = ("measure", "name", "runs_dir", "tracking", "batch_size", "force")
 OPTIONAL = ("timings", "certificates", *PROBES)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run; `group` is empty until `group()` has named it."""
+    """A finished run; `group` and `setup` are empty until `group()` has named them."""
 
     record: Run
     group: str = ""
+    setup: str = ""
 
     @property
     def folder(self) -> Path:
@@ -65,10 +65,9 @@ class Finished:
     @property
     def same(self) -> str:
         """The config and the model, without the measures and what never changes a result."""
-        left = {key: value for key, value in self.config.items() if key not in NOT_RESULTS}
         # One config may have met two models, in a folder that was trained again.
-        left["model_identity"] = (self.about.get("summary") or {}).get("model_identity")
-        return json.dumps(left, sort_keys=True, default=str)
+        identity = (self.about.get("summary") or {}).get("model_identity")
+        return f"{naming.same(self.config)} {identity}"
 
     def read(self, table: str) -> pd.DataFrame:
         """One of the run's tables; empty where the run was asked for none, or where W&B has only a part of the run."""
@@ -103,10 +102,11 @@ def finished(paths: list[Path]) -> tuple[list[Finished], list[str]]:
 
 
 def group(runs: list[Finished]) -> tuple[list[Finished], list[str]]:
-    """Name each run's group; an older repeat of the same config is left out, with a note.
+    """Name each run's group and setup; an older repeat of the same config is left out, with a note.
 
     Runs of one experiment and task with one config, apart from disjoint measures, share a group. Any other difference
-    separates: the group's name then says the model, the seed or, where neither tells them apart, the run.
+    separates: the group's name then says what differs (the model, the seed, a value) or, failing that, the run. A setup
+    is a group whatever its seed.
     """
     notes: list[str] = []
     kept: list[Finished] = []
@@ -122,28 +122,26 @@ def group(runs: list[Finished]) -> tuple[list[Finished], list[str]]:
     named: list[Finished] = []
     for experiment in dict.fromkeys(run.experiment for run in kept):
         rivals = [run for run in kept if run.experiment == experiment]
-        configs = {run.same: _label(run, rivals) for run in reversed(rivals)}
-        named += [replace(run, group=configs[run.same]) for run in rivals]
-        if len(configs) > 1:
-            labels = ", ".join(sorted(configs.values()))
-            notes.append(f"{experiment}: runs of {len(configs)} different configs are drawn separately: {labels}")
+        groups = {run.same: _label(run, [other for other in rivals if other.same != run.same]) for run in rivals}
+        named += [replace(run, group=groups[run.same], setup=_setup(run, rivals, groups[run.same])) for run in rivals]
+        if len(groups) > 1:
+            labels = ", ".join(sorted(groups.values()))
+            notes.append(f"{experiment}: {len(groups)} different configs are kept apart: {labels}")
     return named, notes
 
 
-def _label(run: Finished, rivals: list[Finished]) -> str:
-    """The shortest name that tells a run's config from its rivals': experiment, then model, seed, or run."""
-    others = [other for other in rivals if other.same != run.same]
-    parts = [run.experiment]
-    for key, value in (("model", run.identity["model"]), ("seed", f"seed{run.about.get('seed')}")):
-        if not others:
-            break
-        alike = [
-            o for o in others if (o.identity["model"] if key == "model" else f"seed{o.about.get('seed')}") == value
-        ]
-        if len(alike) < len(others):
-            parts.append(value)
-            others = alike
-    return "-".join([*parts, *([run.run_id] if others else [])])
+def _label(run: Finished, others: list[Finished], *free: str) -> str:
+    """The shortest name that tells a run from others: experiment, then what its config says, or the run."""
+    words = naming.words(naming.settings(run.config, *free), [naming.settings(o.config, *free) for o in others])
+    return "-".join([run.experiment, *([run.run_id] if words is None else words)])
+
+
+def _setup(run: Finished, rivals: list[Finished], group: str) -> str:
+    """The name of a run's group without its seed; the group's, where another model had the same seed."""
+    alike = [other for other in rivals if naming.same(other.config, "seed") == naming.same(run.config, "seed")]
+    if len({other.same for other in alike}) > len({other.about.get("seed") for other in alike}):
+        return group
+    return _label(run, [other for other in rivals if other not in alike], "seed")
 
 
 def _without_record(path: Path) -> list[str]:

@@ -36,10 +36,14 @@ def _markdown(records: Records, made: list[outputs.Made], missing: list[str]) ->
     table = ["| what | in the paper | files | runs |", "|---|---|---|---|", *rows]
     sections = [["# Tables and figures", "", "The report: [index.html](index.html).", "", *table]]
     runs = [
-        "- {run_id}: {group}, model {model}, seed {seed}, {created}, commit {commit}".format_map(run)
-        for run in records.runs.replace({"commit": {"": "unknown"}}).astype(str).to_dict("records")
+        "- {run_id}: {group}, model {model}, seed {seed}, {created}, commit {commit}, made by `{command}`".format_map(
+            run
+        )
+        for run in records.runs.replace({"commit": {"": "unknown"}, "command": {"": "unknown"}})
+        .astype(str)
+        .to_dict("records")
     ]
-    for title, lines in (("Runs", runs), ("Missing", missing), ("Left out", list(records.notes))):
+    for title, lines in (("Runs", runs), ("Missing", missing), ("Left out or kept apart", list(records.notes))):
         if lines:
             sections.append([f"## {title}", "", *(line if line.startswith("- ") else f"- {line}" for line in lines)])
     return "\n\n".join("\n".join(section) for section in sections) + "\n"

@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis import folders, sources
+from analysis import folders, naming, sources
 from calm_bench.errors import InputError
 
 TABLES = ("generations", "tokens", "frontier", "certificates", "timings", *folders.PROBES)
@@ -26,9 +27,9 @@ class Records:
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
     The other columns are those of the files of the same name (calm_bench.records.schema).
 
-    runs: one row per run, with created, seed, command (what was typed to make it), config (the resolved one), layers (L
-        of the model), quality (the score's name), similarity (that of the losses, 1 - similarity), commit, hardware,
-        promises (list of sentences) and folder.
+    runs: one row per run, with setup (the group whatever its seed), created, seed, command (what was typed to make it),
+        config (the resolved one), layers (L of the model), quality (the score's name), similarity (that of the losses,
+        1 - similarity), commit, hardware, promises (list of sentences) and folder.
     notes: what was left out or separated, one sentence each.
     """
 
@@ -50,11 +51,25 @@ class Records:
 
     def of(self, group: str) -> "Records":
         """The records of one group. Baselines that several of its runs hold are kept once."""
+        part = self.only(self.runs["group"] == group)
+        return dataclasses.replace(
+            part,
+            generations=_baselines_once(part.generations),
+            tokens=_baselines_once(part.tokens),
+            frontier=_baselines_once(part.frontier),
+        )
+
+    def only(self, chosen: pd.Series) -> "Records":
+        """The records of the runs where `chosen`, as long as `runs`, is true."""
+        ids = self.runs.loc[chosen, "run_id"]
         parts = {name: getattr(self, name) for name in ("runs", *TABLES)}
-        parts = {name: frame[frame["group"] == group].reset_index(drop=True) for name, frame in parts.items()}
-        for name in ("generations", "tokens", "frontier"):
-            parts[name] = _baselines_once(parts[name])
+        parts = {name: _rows_of(frame, ids).reset_index(drop=True) for name, frame in parts.items()}
         return dataclasses.replace(self, **parts)
+
+    def setting(self, key: str) -> pd.Series:
+        """The value of a config key, such as "threshold.tau", in each run; None where a run has no such key."""
+        values = [naming.settings(config).get(key) for config in self.runs["config"]]
+        return pd.Series(values, index=pd.Index(self.runs["run_id"], name="run_id"), name=key, dtype=object)
 
 
 def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = None, quiet: bool = False) -> Records:
@@ -98,6 +113,7 @@ def _about(run: "folders.Finished") -> dict[str, Any]:
     environment = run.about.get("environment") or {}
     gpu = environment.get("gpu") or {}
     return {
+        "setup": run.setup,
         "created": run.about.get("created", ""),
         "seed": run.about.get("seed"),
         "command": str(run.about.get("command") or ""),
@@ -121,7 +137,17 @@ def _stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else parts[0]
 
 
+def _rows_of(frame: pd.DataFrame, run_ids: "pd.Series[str]") -> pd.DataFrame:
+    """The rows of these runs; those of one run lie together, and a slice of a million tokens copies nothing."""
+    places = np.flatnonzero(frame["run_id"].isin(run_ids))
+    if len(places) and len(places) == places[-1] - places[0] + 1:
+        return frame.iloc[places[0] : places[-1] + 1]
+    return frame.iloc[places]
+
+
 def _baselines_once(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame["run_id"].nunique() < 2:
+        return frame
     baseline = frame["measure"].isin(BASELINES)
     first = frame.loc[baseline].groupby("measure")["run_id"].transform("first")
     keep = frame.loc[baseline, "run_id"] == first

@@ -60,9 +60,10 @@ def _row(rows: pd.DataFrame, over: Over) -> dict[str, object]:
             interval = binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL)
             low, high = interval.low, interval.high
         row |= {column: float(values.mean()), f"{column}_low": float(low), f"{column}_high": float(high)}
+    splits = f"{n_splits} splits"
     what = {
-        "splits": f"{n_splits} splits",
+        "splits": splits,
         "seeds": f"{n_seeds} training seeds, each the mean of its {n_splits} splits",
-        "both": f"{n_splits} splits of each of {n_seeds} training seeds",
+        "both": f"{splits} of each of {n_seeds} training seeds" if n_seeds > 1 else splits,
     }[over]
     return {**row, "interval": f"{LEVEL:.0%} over {what}"}

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart with any common colour blindness, and in print.
@@ -83,6 +84,22 @@ def look(measure: str) -> tuple[str, str]:
     return SPARE[sum(map(ord, measure)) % len(SPARE)]
 
 
+def graded(count: int) -> list[str]:
+    """Colours of `count` steps of one scale (layers, temperatures), dark to light, told apart in grey too."""
+    return [to_hex(colour) for colour in mpl.colormaps["cividis"](np.linspace(0.0, 0.85, count))]
+
+
+def layer_colours(layers: int) -> list[tuple[str, str]]:
+    """For layers 1..L a background, pale for early and dark for late exits, and the text colour that reads on it."""
+    pairs = []
+    for colour in mpl.colormaps["cividis"](np.linspace(0.97, 0.08, layers)):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))  # WCAG's relative luminance
+        dark_text = (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05)
+        pairs.append((to_hex(colour), "#000000" if dark_text else "#ffffff"))
+    return pairs
+
+
 def ordered(measures: Iterable[str]) -> list[str]:
     """Measures in the order of every legend: the paper's three, others by name, then the baselines."""
     known = {measure: place for place, measure in enumerate(ADAPTIVE)}
@@ -104,11 +121,13 @@ def context() -> AbstractContextManager[None]:
 
 
 def line(ax: Axes, measure: str, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series) -> None:
-    """One measure's curve with its band; missing bounds leave the band open there."""
+    """One measure's curve with its band, of a single point with its bar; missing bounds leave the band open there."""
     colour, marker = look(measure)
     order = np.argsort(x.to_numpy(dtype=float), kind="stable")
     xs, ys, lows, highs = (part.to_numpy(dtype=float)[order] for part in (x, y, low, high))
     ax.fill_between(xs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+    if len(xs) == 1:
+        ax.vlines(xs, lows, highs, color=colour, linewidth=0.8)
     ax.plot(xs, ys, DASHES.get(measure, "-"), color=colour, marker=marker, label=measure)
 
 
@@ -118,7 +137,15 @@ def legend(fig: Figure, ax: Axes, columns: int = 3) -> None:
     fig.legend(handles, labels, loc="outside lower center", ncols=min(columns, max(1, len(labels))))
 
 
-def caption(frame: pd.DataFrame, *more: str) -> str:
-    """What a figure's title says: the experiment or task it shows, then `more`, such as n and epsilon."""
+def caption(frame: pd.DataFrame, *more: str, width: float = COLUMN) -> str:
+    """What a figure's title says: the experiment or task it shows, then `more`, such as n and epsilon.
+
+    width: of the figure, in inches; longer titles wrap.
+    """
     where = [str(frame[key].iloc[0]) for key in ("group",) if key in frame and len(frame)]
-    return textwrap.fill(", ".join([*where, *[part for part in more if part]]), 48)
+    return wrapped(", ".join([*where, *[part for part in more if part]]), width)
+
+
+def wrapped(text: str, width: float = COLUMN) -> str:
+    """A text in lines that a title of that width, in inches, can hold."""
+    return textwrap.fill(text, int(48 * width / COLUMN))

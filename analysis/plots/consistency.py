@@ -12,7 +12,7 @@ def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "simil
 
     frame: rows of certificates.parquet, or of `recertify` for a finer grid of delta; only held-out trials count.
     objective: "textual" or "risk". similarity: the metric in the losses, for the axis.
-    Bands are one standard deviation over trials, as in the paper.
+    Bands are one standard deviation over trials, as in the paper. n counts the examples a trial calibrates on.
 
     Raises:
         InputError: no trial of this objective.
@@ -27,7 +27,8 @@ def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "simil
             for ax, column in zip(axes[:, 0], ("test_loss", "mean_exit_layer"), strict=True):
                 mean = by_delta[column].mean()
                 spread = by_delta[column].std(ddof=0)
-                style.line(ax, measure, mean.index.to_series(), mean, mean - spread, mean + spread)
+                low, high = (mean - spread).clip(lower=0), (mean + spread).clip(upper=rows[column].max())
+                style.line(ax, measure, mean.index.to_series(), mean, low, high)
         top, bottom = axes[:, 0]
         deltas = [0.0, float(rows["delta"].max())]
         top.plot(deltas, deltas, color=style.INK, linestyle="--", linewidth=0.8, label="allowed")
@@ -39,7 +40,8 @@ def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "simil
         trials = rows.groupby(["measure", "delta"]).size().max()
         epsilons = ", ".join(f"{value:g}" for value in sorted(rows["epsilon"].unique()))
         top.set_title(
-            style.caption(frame, f"ε = {epsilons}", f"{trials} trials") + "\nbands: ± 1 standard deviation over trials"
+            style.caption(frame, f"n = {rows['n_calibration'].max()}", f"ε = {epsilons}", f"{trials} trials")
+            + "\nbands: ± 1 standard deviation over trials"
         )
         style.legend(fig, top, columns=4)
     return fig

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -18,8 +17,7 @@ def threshold_decay(threshold: float = 0.9, taus: Sequence[float] = (0, 1, 4, 10
         fig, axes = style.figure(height=2.3)
         ax = axes[0, 0]
         step = np.linspace(0, 1, 101)
-        colours = mpl.colormaps["cividis"](np.linspace(0.0, 0.8, len(taus)))
-        dashes = ["-", "--", "-.", ":"]
+        colours, dashes = style.graded(len(taus)), ["-", "--", "-.", ":"]
         for place, tau in enumerate(taus):
             decayed = np.clip(0.9 * threshold + 0.1 * np.exp(-tau * step), 0, 1)
             ax.plot(step, decayed, dashes[place % len(dashes)], color=colours[place], label=f"τ = {tau:g}")

@@ -67,7 +67,9 @@ def exit_by_position(tokens: pd.DataFrame, layers: int, *, least: int = 20) -> F
         ax.set_xlabel("position of the token in the text")
         ax.set_ylabel("mean exit layer")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_title(style.caption(tokens, f"positions in {least} texts or more"))
+        ax.set_title(
+            style.caption(tokens, f"n = {tokens['example_id'].nunique()}", f"positions in {least} texts or more")
+        )
         style.legend(fig, ax)
     return fig
 

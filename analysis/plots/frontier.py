@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import style
 from calm_bench.errors import InputError
@@ -33,6 +34,7 @@ def frontier(frame: pd.DataFrame, x: str = "mean_exit_layer", *, quality: str = 
                 _point(ax, measure, rows.iloc[0], x)
             else:
                 style.line(ax, measure, rows[x], rows["score"], rows["score_low"], rows["score_high"])
+        ax.xaxis.set_major_locator(MaxNLocator(6))
         ax.set_xlabel(style.AXIS[x])
         ax.set_ylabel(f"{quality} (0 to 100)")
         ax.set_title(style.caption(frame, f"n = {int(points['n'].max())}", "bands: 95% intervals"))

@@ -58,10 +58,11 @@ def broken_promises(frame: pd.DataFrame) -> Figure:
         )
         axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         trials = rows.groupby(["objective", "delta", "measure", "epsilon"]).size().max()
+        said = (f"n = {rows['n_calibration'].max()}", f"{trials} trials")
         for ax in axes[-1]:
             ax.set_xlabel("allowed share of failures ε")
         for ax in axes[:, 0]:
             ax.set_ylabel("promises broken")
-        fig.suptitle(style.caption(frame, f"{trials} trials"), fontsize=8)
+        fig.suptitle(style.caption(frame, *said, width=fig.get_figwidth()), fontsize=8)
         style.legend(fig, axes.flat[0], columns=4)
     return fig

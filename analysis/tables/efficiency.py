@@ -1,29 +1,37 @@
 """Layers, FLOPs reduction and speedup at each promise (Table 2 of the paper), the published row under ours."""
 
-from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis import paper
+from analysis.spread import spread
 from analysis.style import ordered
 from analysis.tables.certified import certified
+from analysis.tables.formats import with_interval
+from analysis.tables.sources import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
 KEYS = ["objective", "delta", "measure"]
 TITLES = {"layers": "layers", "flops_reduction": "FLOPs reduction", "speedup": "speedup"}
-COLUMNS = ["task", "group", *KEYS, "source", "layers", "layers_low", "layers_high", "flops_reduction", "speedup"]
-COLUMNS += ["trials", "epsilon"]
-OURS, PUBLISHED = "this run", "published"
+COLUMNS = ["task", "setup", *KEYS, "source"]
+COLUMNS += [name + end for name in TITLES for end in ("", "_low", "_high")]
+COLUMNS += ["trials", "seeds", "epsilon", "interval"]
 
 
-def efficiency(certificates: pd.DataFrame, frontier: pd.DataFrame, *, method: str = "ltt") -> pd.DataFrame:
-    """One row per operating point of every group, averaged over trials, and the paper's where it has that point.
+def efficiency(
+    certificates: pd.DataFrame, frontier: pd.DataFrame, runs: pd.DataFrame, *, method: str = "ltt"
+) -> pd.DataFrame:
+    """One row per operating point of every setup, averaged over trials, and the paper's where it has that point.
 
-    Columns: task, group, objective, delta, measure, source ("this run" or "published"), layers (mean decoder layers per
-    token), layers_low and layers_high (2.5th and 97.5th percentile over trials), flops_reduction (full / early),
-    speedup (full / early, of the threshold certified on all examples; NaN where it was not timed), trials, epsilon.
-    Without held-out trials the values are those certified on all examples, and trials is 0.
+    certificates, frontier, runs: frames of `analysis.load`. A setup is a group whatever its seed: seeds are pooled.
+
+    Columns: task, setup, objective, delta, measure, source ("this run" or "published"); layers (mean decoder layers per
+    token), flops_reduction (full / early) and speedup (full / early, of the threshold certified on all examples; NaN
+    where it was not timed), each with _low and _high; trials (of each seed), seeds, epsilon, and interval, which says
+    what the intervals of layers and FLOPs hold (`analysis.spread`). That of the speedup is a bootstrap over texts, of
+    several seeds the least and the greatest end. Without held-out trials the values are those certified on all
+    examples, trials is 0 and only the speedup has an interval.
 
     Raises:
         InputError: no certificates of this method.
@@ -31,43 +39,60 @@ def efficiency(certificates: pd.DataFrame, frontier: pd.DataFrame, *, method: st
     rows = certificates[certificates["method"] == method]
     if not len(rows):
         raise InputError(f"no certificates with method={method}")
-    keys = ["task", "group", *KEYS, "epsilon"]
-    whole = rows[rows["trial"].isna()]
-    trials = rows[rows["trial"].notna()]
-    base = trials if len(trials) else whole
-    grouped = base.groupby(keys)
-    ours = grouped.agg(
-        layers=("mean_exit_layer", "mean"),
-        layers_low=("mean_exit_layer", _low),
-        layers_high=("mean_exit_layer", _high),
-        flops_reduction=("flops_reduction", "mean"),
-        trials=("trial", "count"),
-    ).reset_index()
-    speed = certified(rows, frontier)[["group", *KEYS, "epsilon", "speedup"]]
-    ours = ours.merge(speed, how="left", on=["group", *KEYS, "epsilon"]).assign(source=OURS)
+    setups = runs.set_index("run_id")["setup"]
+    rows = rows.assign(setup=rows["run_id"].map(setups))
+    by_setup = rows.groupby("setup", sort=False)
+    ours = pd.concat([_over_trials(part, runs).assign(setup=setup) for setup, part in by_setup], ignore_index=True)
+    speed = _speed(rows, frontier, dict(zip(runs["group"], runs["setup"], strict=True)))
+    ours = ours.merge(speed, how="left", on=["setup", *KEYS, "epsilon"]).assign(source=OURS)
     table = pd.concat([ours, _published(ours)], ignore_index=True)
-    return _sorted(table, ["group", *KEYS, "source"])[COLUMNS]
+    return _sorted(table, ["setup", *KEYS, "source"]).reindex(columns=COLUMNS)
 
 
-def efficiency_wide(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as printed: a row per objective, delta, measure and source, and three columns per group, as text."""
+def _over_trials(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Layers and FLOPs of one setup; over all seeds' trials where there are any."""
+    if rows["trial"].notna().any():
+        pooled = spread(rows, runs, "both").rename(columns={"splits": "trials"})
+    else:
+        pooled = rows.groupby(["task", *KEYS, "epsilon"], as_index=False)[["mean_exit_layer", "flops_reduction"]].mean()
+        pooled = pooled.assign(trials=0, seeds=rows["run_id"].map(runs.set_index("run_id")["seed"]).nunique())
+    return pooled.rename(columns=lambda name: name.replace("mean_exit_layer", "layers"))
+
+
+def _speed(rows: pd.DataFrame, frontier: pd.DataFrame, setups: dict[str, str]) -> pd.DataFrame:
+    """Mean speedup over the seeds of a setup, the least and the greatest end of their intervals."""
+    chosen = certified(rows, frontier)
+    points = frontier[["group", "measure", "threshold", "speedup_low", "speedup_high"]]
+    points = points.drop_duplicates(["group", "measure", "threshold"])
+    rule = chosen["measure"].where(chosen["threshold"].notna(), "full")
+    chosen = chosen.assign(rule=rule, setup=chosen["group"].map(setups)).merge(
+        points.rename(columns={"measure": "rule"}), how="left", on=["group", "rule", "threshold"]
+    )
+    return chosen.groupby(["setup", *KEYS, "epsilon"], as_index=False).agg(
+        speedup=("speedup", "mean"), speedup_low=("speedup_low", "min"), speedup_high=("speedup_high", "max")
+    )
+
+
+def efficiency_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as printed: a row per objective, delta, measure and source, and three columns per setup, as text."""
     rows: dict[tuple[Any, ...], dict[str, str]] = {}
     for row in _sorted(table, [*KEYS, "source"]).to_dict("records"):
         line = rows.setdefault(tuple(row[key] for key in (*KEYS, "source")), {})
         for value, title in TITLES.items():
-            line[f"{row['group']} {title}"] = _with_interval(row) if value == "layers" else _two_decimals(row[value])
-    columns = [f"{group} {title}" for group in dict.fromkeys(table["group"]) for title in TITLES.values()]
+            line[f"{row['setup']} {title}"] = with_interval(row, value)
+    columns = [f"{setup} {title}" for setup in dict.fromkeys(table["setup"]) for title in TITLES.values()]
     wide = pd.DataFrame(list(rows.values()), columns=columns).fillna("")
     names = pd.DataFrame(list(rows), columns=["objective", "δ", "measure", "source"])
     return pd.concat([names.assign(δ=names["δ"].map("{:g}".format)), wide], axis="columns")
 
 
-def note(table: pd.DataFrame, runs: Sequence[str]) -> str:
-    """What stands under the printed table: what the numbers are, which runs made them, and the published source."""
+def efficiency_note(table: pd.DataFrame) -> str:
+    """What stands under the printed table: what the numbers and their intervals are, and the published source."""
     epsilon = ", ".join(f"{value:g}" for value in sorted(table["epsilon"].unique()))
+    held = "; ".join(dict.fromkeys(table["interval"].dropna()))
     said = (
-        f"Layers: mean decoder layers per token over trials (2.5th to 97.5th percentile), ε = {epsilon}. "
-        f"FLOPs reduction and speedup: full / early; an empty speedup was not timed. Runs: {', '.join(runs)}."
+        f"Mean decoder layers per token, FLOPs reduction (full / early){f', {held}' if held else ''}; ε = {epsilon}. "
+        "Speedup: full / early seconds of the threshold certified on all examples, 95% over texts; empty: not timed."
     )
     theirs = (table["source"] == PUBLISHED).any()
     return f"{said} Rows marked published: {paper.source('table2')}" if theirs else said
@@ -85,15 +110,15 @@ def missing(table: pd.DataFrame) -> list[str]:
     for _, point in lacking.groupby(["task", "objective", "delta"], sort=False):
         first, measures = point.iloc[0], ", ".join(point["measure"])
         said.append(
-            f"no runs with objective={first['objective']}, delta={first['delta']:g} on {first['task']} ({measures})"
+            f"no runs with objective={first['objective']}, δ={first['delta']:g} on {first['task']} ({measures})"
         )
     return said
 
 
 def _published(ours: pd.DataFrame) -> pd.DataFrame:
-    """The published rows of the operating points that a group has."""
-    points = ours[["task", "group", *KEYS, "epsilon"]]
-    return points.merge(paper.table2(), on=["task", *KEYS]).assign(source=PUBLISHED, trials=50)
+    """The published rows of the operating points that a setup has."""
+    points = ours[["task", "setup", *KEYS, "epsilon"]]
+    return points.merge(paper.table2(), on=["task", *KEYS]).assign(source=PUBLISHED, trials=50, seeds=1)
 
 
 def _sorted(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -109,21 +134,3 @@ def _rank(column: pd.Series) -> pd.Series:
     if column.name == "source":
         return column.map({OURS: 0, PUBLISHED: 1})
     return column
-
-
-def _low(values: "pd.Series[float]") -> float:
-    return float(values.quantile(0.025))
-
-
-def _high(values: "pd.Series[float]") -> float:
-    return float(values.quantile(0.975))
-
-
-def _two_decimals(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.2f}"
-
-
-def _with_interval(row: dict[Hashable, Any]) -> str:
-    text = _two_decimals(row["layers"])
-    bounds = [_two_decimals(row[name]) for name in ("layers_low", "layers_high")]
-    return f"{text} ({bounds[0]} to {bounds[1]})" if all(bounds) else text

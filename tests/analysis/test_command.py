@@ -23,6 +23,7 @@ def test_it_writes_everything_and_says_where(write_run, tmp_path: Path, capsys: 
     assert all((out / file).stat().st_size > 100 for file in files)
     stems = {entry["name"] for entry in index["made"]}
     assert {"frontier-demo-tatoeba_enfr", "efficiency", "certified", "threshold-decay"} <= stems
+    assert f"python -m calm_bench +experiment=demo  # {run.name}" in (out / "efficiency.md").read_text(encoding="utf-8")
     entry = next(entry for entry in index["made"] if entry["name"] == "frontier-demo-tatoeba_enfr")
     assert entry["runs"] == [run.name]
     assert all(file in (out / "index.md").read_text(encoding="utf-8") for file in files)
@@ -33,7 +34,8 @@ def test_what_is_missing_is_said_and_not_drawn(write_run, tmp_path: Path, capsys
     assert main([str(run), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "no rule of an adaptive measure has seconds" in said
-    assert "no trials with objective=risk" in said
+    assert "no certificates" in said
+    assert "no runs of +experiment=decay: python -m calm_bench +experiment=decay makes them" in said
     assert "no timing of the full model" in said
     made = {file.name for file in (tmp_path / "out").iterdir()}
     assert not [name for name in made if name.startswith(("frontier-seconds", "efficiency", "seconds-saved"))]

@@ -114,7 +114,14 @@ def test_decay_is_equation_5() -> None:
 def test_broken_promises_counts_trials_over_delta() -> None:
     losses = [0.05, 0.2, 0.08, 0.09]
     trial = pd.DataFrame(
-        {"objective": "textual", "delta": 0.1, "measure": "state", "trial": range(4), "test_loss": losses}
+        {
+            "objective": "textual",
+            "delta": 0.1,
+            "measure": "state",
+            "trial": range(4),
+            "n_calibration": 9,
+            "test_loss": losses,
+        }
     )
     fig = analysis.broken_promises(pd.concat([trial.assign(epsilon=0.05), trial.assign(epsilon=0.2)]))
     np.testing.assert_allclose(lines(fig.axes[0])["state"], ([0.05, 0.2], [0.25, 0.25]))

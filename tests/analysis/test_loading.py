@@ -1,6 +1,7 @@
 """Loading: which runs count, what is said of the others, and what every row carries."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_seeds_and_models_under_one_name_are_separated(write_run) -> None:
     assert len(set(groups.values())) == 3
     assert "seed1" in groups["b"]
     assert "other" in groups["c"]
-    assert "different configs are drawn separately" in records.notes[0]
+    assert "different configs are kept apart" in records.notes[0]
 
 
 def test_measures_run_one_by_one_share_a_group_and_its_baselines_once(write_run) -> None:
@@ -119,3 +120,41 @@ def test_a_run_gives_back_what_was_written(write_run) -> None:
     written = pd.read_parquet(run / "frontier.parquet")
     pd.testing.assert_frame_equal(records.frontier[written.columns], written, check_dtype=False)
     assert records.runs["promises"].iloc[0] == json.loads((run / "run.json").read_text())["promises"]
+
+
+def test_runs_that_differ_in_one_value_are_named_by_it(write_run) -> None:
+    for tau in (0.0, 4.0):
+        write_run(run_id=f"tau{tau}", n=2, name="decay", config={"threshold": {"tau": tau}})
+    for run_id, way, limit in (("a", "exit_state", None), ("b", "projected_kv", None), ("c", "exit_state", 9)):
+        last = write_run(run_id=run_id, n=2, name="copying", config={"state_copying": way, "limit": limit})
+    records = load(last.parent, quiet=True)
+    groups = records.runs.set_index("run_id")["group"].to_dict()
+    assert groups == {
+        "tau0.0": "decay-tatoeba_enfr-tau0",
+        "tau4.0": "decay-tatoeba_enfr-tau4",
+        "a": "copying-tatoeba_enfr-exit_state-limitNone",
+        "b": "copying-tatoeba_enfr-projected_kv",
+        "c": "copying-tatoeba_enfr-exit_state-limit9",
+    }
+    assert records.setting("threshold.tau")[["tau0.0", "tau4.0"]].tolist() == [0, 4]
+    assert records.setting("threshold.tau")["a"] is None
+
+
+def test_seeds_share_a_setup_and_models_do_not(write_run) -> None:
+    for seed in (0, 1):
+        write_run(run_id=f"seed{seed}", n=2, seed=seed)
+    last = write_run(run_id="other", n=2, model="other")
+    setups = load(last.parent, quiet=True).runs.set_index("run_id")["setup"].to_dict()
+    assert setups["seed0"] == setups["seed1"] == "demo-tatoeba_enfr-bundled"
+    assert setups["other"] == "demo-tatoeba_enfr-other"
+
+
+def test_one_config_that_met_two_models_is_separated(write_run) -> None:
+    last = write_run(run_id="a", n=2)
+    record = last.parent / "b" / "run.json"
+    shutil.copytree(last, record.parent)
+    info = json.loads(record.read_text())
+    info |= {"run_id": "b", "summary": {**info["summary"], "model_identity": "trained again"}}
+    record.write_text(json.dumps(info))
+    runs = load(last.parent, quiet=True).runs
+    assert sorted(runs["group"]) == sorted(runs["setup"]) == ["demo-tatoeba_enfr-a", "demo-tatoeba_enfr-b"]

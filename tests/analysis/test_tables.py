@@ -5,8 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import Records, certified, efficiency, load
-from analysis.tables import efficiency_wide, missing, write_table
+from analysis import Records, certified, classifier_f1, efficiency, load, state_copying, text_lengths
+from analysis.tables import (
+    Table,
+    classifier_f1_shown,
+    efficiency_shown,
+    missing,
+    state_copying_shown,
+    text_lengths_shown,
+    write_table,
+)
 from calm_bench.errors import InputError
 
 
@@ -16,42 +24,44 @@ def squad(write_run) -> Records:
 
 
 def test_efficiency_averages_trials(squad: Records) -> None:
-    table = efficiency(squad.certificates, squad.frontier)
+    table = efficiency(squad.certificates, squad.frontier, squad.runs)
     ours = table[table["source"] == "this run"].set_index(["objective", "delta", "measure"])
     rows = squad.certificates.query("objective == 'risk' and delta == 0.05 and measure == 'state' and trial.notna()")
     point = ours.loc[("risk", 0.05, "state")]
     assert point["layers"] == pytest.approx(rows["mean_exit_layer"].mean())
     assert point["layers_low"] <= point["layers"] <= point["layers_high"]
-    assert point["trials"] == 50
+    assert point["flops_reduction_low"] <= point["flops_reduction"] <= point["flops_reduction_high"]
+    assert (point["trials"], point["seeds"], point["interval"]) == (50, 1, "95% over 50 splits")
+    assert " to " in efficiency_shown(table).iloc[0]["squad FLOPs reduction"]
 
 
 def test_the_published_row_stands_under_ours(squad: Records) -> None:
-    table = efficiency(squad.certificates, squad.frontier)
+    table = efficiency(squad.certificates, squad.frontier, squad.runs)
     assert len(table) == 24
     assert table["source"].tolist() == ["this run", "published"] * 12
     assert table.iloc[1][["layers", "flops_reduction", "speedup"]].tolist() == [1.65, 3.15, 1.63]
-    wide = efficiency_wide(table)
+    wide = efficiency_shown(table)
     assert wide.iloc[1].tolist() == ["textual", "0.1", "softmax", "published", "1.65", "3.15", "1.63"]
 
 
 def test_other_tasks_have_no_published_row(records: Records) -> None:
-    table = efficiency(records.certificates, records.frontier)
+    table = efficiency(records.certificates, records.frontier, records.runs)
     assert set(table["source"]) == {"this run"}
     assert missing(table) == ["no runs on cnndm, wmt15_enfr, squad"]
 
 
 def test_what_is_missing_is_said(squad: Records) -> None:
     fewer = squad.certificates.query("not (objective == 'risk' and delta == 0.02)")
-    assert "no runs with objective=risk, delta=0.02 on squad (softmax, state, classifier)" in missing(
-        efficiency(fewer, squad.frontier)
+    assert "no runs with objective=risk, δ=0.02 on squad (softmax, state, classifier)" in missing(
+        efficiency(fewer, squad.frontier, squad.runs)
     )
 
 
 def test_an_untimed_rule_has_no_speedup_rather_than_zero(write_run) -> None:
     records = load(write_run(timed=False))
-    table = efficiency(records.certificates, records.frontier)
+    table = efficiency(records.certificates, records.frontier, records.runs)
     assert table["speedup"].isna().all()
-    assert (efficiency_wide(table).filter(like="speedup") == "").all().all()
+    assert (efficiency_shown(table).filter(like="speedup") == "").all().all()
 
 
 def test_the_full_model_stands_in_where_nothing_was_certified(records: Records) -> None:
@@ -72,13 +82,123 @@ def test_certified_counts_broken_trials(records: Records) -> None:
         certified(records.certificates.iloc[:0], records.frontier)
 
 
+def test_seeds_of_one_setup_are_pooled(write_run) -> None:
+    for seed in (0, 1):
+        last = write_run(run_id=f"seed{seed}", seed=seed)
+    both = load(last.parent, quiet=True)
+    table = efficiency(both.certificates, both.frontier, both.runs)
+    assert set(table["setup"]) == {"demo-tatoeba_enfr"}
+    assert set(table["interval"]) == {"95% over 50 splits of each of 2 training seeds"}
+    point = table.set_index(["objective", "delta", "measure"]).loc[("textual", 0.25, "state")]
+    rows = both.certificates.query("objective == 'textual' and delta == 0.25 and measure == 'state' and trial.notna()")
+    assert len(rows) == 100
+    assert point["layers"] == pytest.approx(rows["mean_exit_layer"].mean())
+    assert point["layers_low"] == pytest.approx(rows["mean_exit_layer"].quantile(0.025))
+    one = [efficiency(part.certificates, part.frontier, part.runs) for part in map(both.of, both.groups)]
+    speeds = [rows.set_index(["objective", "delta", "measure"]).loc[("textual", 0.25, "state")] for rows in one]
+    if all(pd.notna(row["speedup"]) for row in speeds):
+        assert point["speedup_low"] == min(row["speedup_low"] for row in speeds)
+
+
+def test_the_speedup_is_that_of_the_certified_rule(records: Records) -> None:
+    whole = records.certificates.assign(threshold=0.5)
+    table = efficiency(whole, records.frontier, records.runs)
+    timed = records.frontier.query("threshold == 0.5").set_index("measure")
+    for _, row in table.iterrows():
+        expected = timed.loc[row["measure"], ["speedup", "speedup_low", "speedup_high"]]
+        assert row[["speedup", "speedup_low", "speedup_high"]].tolist() == expected.tolist()
+
+
+def test_without_trials_there_is_no_interval(records: Records) -> None:
+    table = efficiency(records.certificates.query("trial.isna()"), records.frontier, records.runs)
+    assert (table["trials"] == 0).all()
+    assert table["layers_low"].isna().all()
+    assert not efficiency_shown(table).filter(like="layers").map(lambda cell: "to" in cell).any(axis=None)
+
+
+def test_lengths_are_those_of_the_targets(records: Records) -> None:
+    table = text_lengths(records.generations)
+    texts = records.generations.query("measure == 'full'")
+    ours = table.iloc[0]
+    assert (ours["source"], ours["n"]) == ("this run", 24)
+    assert ours["target_mean"] == pytest.approx(texts["n_target_tokens"].mean())
+    assert ours["target_p95"] == pytest.approx(texts["n_target_tokens"].quantile(0.95))
+    assert ours["source_p5"] == pytest.approx(texts["n_source_tokens"].quantile(0.05))
+    theirs = table[table["source"] == "published"].set_index("task")["target_mean"].to_dict()
+    assert theirs == {"cnndm": 82, "wmt15_enfr": 39, "squad": 5}
+    assert text_lengths_shown(table).iloc[1, -2:].tolist() == ["82 (42 to 141)", ""]
+    with pytest.raises(InputError, match="no texts"):
+        text_lengths(records.generations.iloc[:0])
+
+
+def test_of_several_runs_on_one_split_the_largest_is_measured(write_run) -> None:
+    write_run(run_id="small", n=3, name="a")
+    last = write_run(run_id="large", n=9, name="b")
+    table = text_lengths(load(last.parent, quiet=True).generations)
+    assert table[table["source"] == "this run"][["run_id", "n"]].to_numpy().tolist() == [["large", 9]]
+
+
+@pytest.fixture
+def taught(write_run) -> Records:
+    for objective in ("geometric", "independent"):
+        config = {"training": {"classifier_objective": objective}}
+        last = write_run(run_id=objective, n=4, name="classifier_training", task="squad", config=config)
+    return load(last.parent, quiet=True)
+
+
+def test_classifier_f1_has_every_layer_and_the_published_ones_below(taught: Records) -> None:
+    table = classifier_f1(taught.classifier_f1, taught.setting("training.classifier_objective"))
+    ours = table[table["source"] == "this run"]
+    assert ours.groupby("objective")["layer"].apply(list).to_dict() == {
+        "geometric": [1, 2, 3, 4, 5, 6, 7],
+        "independent": [1, 2, 3, 4, 5, 6, 7],
+    }
+    theirs = table[table["source"] == "published"].set_index(["task", "objective", "layer"])["f1"]
+    assert len(theirs) == 18
+    assert theirs["squad", "independent", 1] == 0.76
+    assert theirs["wmt15_enfr", "geometric", 7] == 0.11
+    shown = classifier_f1_shown(table)
+    assert shown.columns.tolist()[4:8] == ["layer 1*", "layer 2", "layer 3", "layer 4*"]
+    assert shown["value"].tolist()[:3] == ["tokens that disagree", "F1", "F1"]
+    assert shown.iloc[0]["layer 1*"] == "30%"
+    assert shown.iloc[1]["layer 1*"] == "0.60 (0.55 to 0.65)"
+    assert shown.iloc[3].tolist()[:4] == ["squad", "geometric", "published", "F1"]
+    with pytest.raises(InputError, match="classifier_f1"):
+        classifier_f1(taught.classifier_f1.iloc[:0], taught.setting("seed"))
+
+
+def test_state_copying_has_a_row_per_way_and_the_published_one_below(write_run) -> None:
+    for way in ("projected_kv", "exit_state"):
+        last = write_run(run_id=way, n=4, name="state_copying", config={"state_copying": way})
+    both = load(last.parent, quiet=True)
+    table = state_copying(both.frontier, both.setting("state_copying"), both.runs)
+    rows = list(table[["state_copying", "source"]].itertuples(index=False, name=None))
+    assert rows == [
+        ("full", "this run"), ("full", "published"), ("exit_state", "this run"), ("exit_state", "published"),
+        ("first_state", "published"), ("projected_kv", "this run"), ("projected_kv", "published"),
+    ]  # fmt: skip
+    oracle = both.frontier.query("measure == 'oracle' and run_id == 'exit_state'").iloc[0]
+    assert table.iloc[2][["score", "score_low", "mean_exit_layer"]].tolist() == pytest.approx(
+        oracle[["score", "score_low", "mean_exit_layer"]].tolist()
+    )
+    assert table.iloc[2]["similarity"] == pytest.approx(1 - oracle["textual_loss"])
+    shown = state_copying_shown(table)
+    assert shown.iloc[3].tolist() == ["exit_state", "cnndm", "published", "ROUGE-L 38.24", "", "1.53"]
+    with pytest.raises(InputError, match="oracle"):
+        state_copying(both.frontier.query("measure != 'oracle'"), both.setting("state_copying"), both.runs)
+
+
 def test_formats(squad: Records, tmp_path: Path) -> None:
-    table = efficiency(squad.certificates, squad.frontier)
-    wide = efficiency_wide(table)
-    assert write_table(tmp_path / "t", table, wide, "A note.") == ("t.csv", "t.md", "t.tex")
+    table = efficiency(squad.certificates, squad.frontier, squad.runs)
+    shown = efficiency_shown(table)
+    commands = {"r1": "python -m calm_bench +experiment=squad"}
+    assert write_table(tmp_path / "t", Table(table, shown, "A note."), commands) == ("t.csv", "t.md", "t.tex")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table, check_dtype=False)
-    latex = (tmp_path / "t.tex").read_text()
+    latex, markdown = (tmp_path / "t.tex").read_text(), (tmp_path / "t.md").read_text()
     assert all(rule in latex for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"$\delta$", "published"))
-    assert "published" in (tmp_path / "t.md").read_text()
-    write_table(tmp_path / "u", table, wide.rename(columns={"measure": "a_b"}), "")
+    for text in (latex, markdown):
+        assert "published" in text
+        assert "A note." in text
+        assert "python -m calm_bench +experiment=squad  # r1" in text
+    write_table(tmp_path / "u", Table(table, shown.rename(columns={"measure": "a_b"}), ""), {})
     assert r"a\_b" in (tmp_path / "u.tex").read_text()

@@ -1,0 +1,3 @@
+"""Whose numbers a row holds, in every table."""
+
+OURS, PUBLISHED = "this run", "published"
