@@ -156,7 +156,7 @@ def _quiet_libraries() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    for noisy in ("httpx", "filelock", "absl", "datasets", "evaluate", "huggingface_hub"):
+    for noisy in ("httpx", "filelock", "absl", "datasets", "evaluate", "huggingface_hub", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 

@@ -8,6 +8,7 @@ The first one leads: it alone holds locks, certifies, times, writes the record a
 
 from __future__ import annotations
 
+import atexit
 import os
 from datetime import timedelta
 from typing import TypeVar
@@ -36,7 +37,8 @@ def join(device: str) -> None:
     if count() > 1:
         from accelerate import PartialState  # here: reading records must not load torch
 
-        PartialState(cpu=device == "cpu", timeout=PATIENCE)
+        if not PartialState._shared_state:  # else an earlier job of this multirun has joined
+            atexit.register(PartialState(cpu=device == "cpu", timeout=PATIENCE).destroy_process_group)
 
 
 def wait() -> None:

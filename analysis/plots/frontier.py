@@ -34,7 +34,7 @@ def frontier(frame: pd.DataFrame, x: str = "mean_exit_layer", *, quality: str = 
                 _point(ax, measure, rows.iloc[0], x)
             else:
                 style.line(ax, measure, rows[x], rows["score"], rows["score_low"], rows["score_high"])
-        ax.xaxis.set_major_locator(MaxNLocator(6))
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
         ax.set_xlabel(style.AXIS[x])
         ax.set_ylabel(f"{quality} (0 to 100)")
         ax.set_title(style.caption(frame, f"n = {int(points['n'].max())}", "bands: 95% intervals"))
