@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from calm_bench.models import EarlyExitT5, curves
 from calm_bench.models.trainers import MultiExitTrainer
+from calm_bench.models.training import _one_card
 from tests.models.small_training import last_weight, train, train_evenly, weights
 
 torch.set_num_threads(1)
@@ -142,6 +144,14 @@ def test_each_evaluation_is_a_line(
     out, err = capfd.readouterr()
     assert out == ""
     assert "fine-tune" not in err  # no bar where there is no terminal
+
+
+def test_a_process_that_sees_many_cards_keeps_to_one(tmp_path: Path) -> None:
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, per_device_train_batch_size=4)
+    assert arguments.n_gpu == 0
+    arguments._n_gpu = 8
+    assert arguments.train_batch_size == 32
+    assert _one_card(arguments).train_batch_size == 4
 
 
 @pytest.mark.slow

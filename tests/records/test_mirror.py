@@ -175,9 +175,23 @@ def test_training_becomes_curves(finished: Run) -> None:
         {"step": 1, "loss": 6, "learning_rate": 0.5},
         {"step": 2, "loss": 5, "learning_rate": 0.25, "validation_loss": 5.5},
         {"step": 4, "validation_loss": 4.5},
-        {"step": 2, "score": 10, "loss/layer_1": 3.5, "loss/layer_2": 3.0, "agreement/layer_1": 0.5, "agreement/layer_2": 1},
-        {"step": 4, "score": 12, "loss/layer_1": 3.25, "loss/layer_2": 2.5, "agreement/layer_1": 0.5, "agreement/layer_2": 1},
-    ]  # fmt: skip
+        {
+            "step": 2,
+            "score": 10,
+            "loss/layer_1": 3.5,
+            "loss/layer_2": 3.0,
+            "agreement/layer_1": 0.5,
+            "agreement/layer_2": 1,
+        },
+        {
+            "step": 4,
+            "score": 12,
+            "loss/layer_1": 3.25,
+            "loss/layer_2": 2.5,
+            "agreement/layer_1": 0.5,
+            "agreement/layer_2": 1,
+        },
+    ]
     assert of("classifier_training") == [{"step": 3, "loss": 0.75, "learning_rate": 0.1, "validation_loss": 0.5}]
 
 
