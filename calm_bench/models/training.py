@@ -6,11 +6,10 @@ Both run on Hugging Face's Trainer, which owns the loop, precision, accumulation
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import torch
 from transformers import (
@@ -24,12 +23,11 @@ from transformers import (
 
 from calm_bench.models.curves import History
 from calm_bench.models.loss import ClassifierObjective, LossWeights, layer_weights
+from calm_bench.models.pairs import Pairs
 from calm_bench.models.progress import Progress
 from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.models.trainers import ClassifierTrainer, FrozenWithClassifier, MultiExitTrainer, Score
 
-Dataset = Any  # of the library `datasets`, which a machine that only decodes need not have
-Pairs = Sequence[dict[str, list[int]]]
 STATE_FILE = "trainer_state.json"  # the last of a checkpoint's files
 
 
@@ -60,7 +58,7 @@ class TrainingSettings:
 
 def fine_tune(
     model: EarlyExitT5,
-    rows: Dataset,
+    rows: Pairs,
     validation: Pairs,
     settings: TrainingSettings,
     *,
@@ -73,8 +71,8 @@ def fine_tune(
     Under torchrun each process calls this alike; Trainer shares the work, and the first process writes the checkpoints.
 
     Args:
-        rows: training pairs as `tokenized` gives them.
-        validation: pairs with the same columns, on which each layer's loss is measured.
+        rows: training pairs, `input_ids` and `labels`, as `TokenizedPairs` gives them.
+        validation: pairs alike, on which each layer's loss is measured.
         score: the full model's validation score, higher is better; asked every `settings.evaluate_every` steps.
         folder: where checkpoints go while training; the same call resumes from the last one.
     """
@@ -106,7 +104,7 @@ def fine_tune(
 
 def train_exit_classifier(
     model: EarlyExitT5,
-    rows: Dataset,
+    rows: Pairs,
     validation: Pairs,
     settings: TrainingSettings,
     *,
@@ -142,24 +140,6 @@ def train_exit_classifier(
     history = _train(trainer, folder)
     model.classifier = module.classifier.eval()
     return history
-
-
-def tokenized(model: EarlyExitT5, rows: Dataset, max_source_tokens: int, max_target_tokens: int) -> Dataset:
-    """Training pairs of text (columns `source`, `target`) as `input_ids` and `labels`, cut to these lengths."""
-
-    def to_ids(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        return {
-            "input_ids": model.tokenize(batch["source"], max_source_tokens),
-            "labels": model.tokenize(batch["target"], max_target_tokens),
-        }
-
-    return rows.map(
-        to_ids,
-        batched=True,
-        remove_columns=rows.column_names,
-        desc="tokenise",
-        new_fingerprint=uuid4().hex,  # else datasets tries to pickle the tokenizer for its cache
-    ).with_format(None)
 
 
 def round_weights(model: EarlyExitT5, dtype: str) -> None:

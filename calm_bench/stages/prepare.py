@@ -16,9 +16,10 @@ from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
 from calm_bench.models import curves
+from calm_bench.models.pairs import TokenizedPairs
 from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
 from calm_bench.models.tokenizer import train_tokenizer
-from calm_bench.models.training import TrainingSettings, fine_tune, tokenized, train_exit_classifier
+from calm_bench.models.training import TrainingSettings, fine_tune, train_exit_classifier
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
@@ -70,7 +71,7 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
         scratch = {**vars(config.model.scratch)}
         tokenizer = train_tokenizer(texts(rows), scratch.pop("vocab_size"))
         model = from_scratch(tokenizer, scratch, device)
-    pairs = tokenized(model, rows, task.max_source_tokens, task.max_new_tokens)
+    pairs = TokenizedPairs(model, rows, task.max_source_tokens, task.max_new_tokens)
     sources = model.tokenize([example.source for example in validation], task.max_source_tokens)
     targets = model.tokenize([example.target for example in validation], task.max_new_tokens)
     held_out = [{"input_ids": ids, "labels": labels} for ids, labels in zip(sources, targets, strict=True)]
