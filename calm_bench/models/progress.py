@@ -38,7 +38,7 @@ class Progress(TrainerCallback):
     ) -> None:
         """Trainer's event, with a training loss or with what an evaluation found."""
         if "loss" in logs:
-            self._bar.set_postfix(loss=f"{logs['loss']:.4g}")
+            self._bar.set_postfix(loss=f"{logs['loss']:.4g}", refresh=False)
 
     def on_evaluate(
         self, _: TrainingArguments, state: TrainerState, __: TrainerControl, metrics: Mapping[str, float], **___: Any
