@@ -9,7 +9,14 @@ VOCAB = 120
 
 
 def random_t5(
-    seed: int = 0, *, encoder: int = 2, depth: int = 4, gated: bool = True, mt5: bool = False, d_model: int = 32
+    seed: int = 0,
+    *,
+    encoder: int = 2,
+    depth: int = 4,
+    gated: bool = True,
+    mt5: bool = False,
+    d_model: int = 32,
+    dropout: float = 0.1,
 ) -> EarlyExitT5:
     """A T5 with weights far from their small initial values, so that layers disagree and texts differ.
 
@@ -27,6 +34,7 @@ def random_t5(
         feed_forward_proj="gated-gelu" if gated else "relu",
         tie_word_embeddings=not gated,
         decoder_start_token_id=0,
+        dropout_rate=dropout,
     )
     backbone = (MT5ForConditionalGeneration if mt5 else T5ForConditionalGeneration)(config).eval()
     if gated:

@@ -72,9 +72,13 @@ def test_the_papers_tasks(
     }
 
     trained = next(tmp_path.glob("runs/stages/train-*/model"))
-    validated = curves(run)  # what W&B is given
+    given = curves(run)  # to W&B
+    validated = [entry for entry in given["training"] if "score" in entry]
     assert [entry["step"] for entry in validated] == [2, 4]
     assert all(f"loss/layer_{layer}" in entry for entry in validated for layer in (1, 2, 3))
+    assert [entry["step"] for entry in given["training"] if "learning_rate" in entry] == [1, 2, 3, 4]
+    assert [entry["step"] for entry in given["classifier_training"] if "validation_loss" in entry] == [1, 2]
+    assert not list(trained.parent.glob("checkpoints"))
     again = cli.run(
         f"+experiment={experiment}", places[0], "training=none", f"model.path={trained}", *SHORT, cwd=tmp_path
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LONG = ("generations", "tokens")  # in the artifact alone
 TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
 LAYERS_FILE = "validation_by_layer.csv"  # in a training's folder: step, score, layer, loss, agreement
+LOSSES_FILE = "training_loss.csv"  # there too: stage (model, classifier), step, loss, learning_rate, validation_loss
+STAGES = {"model": "training", "classifier": "classifier_training"}  # of a training, and what W&B calls their charts
 
 
 def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
@@ -48,31 +50,42 @@ def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
     tracked.log_artifact(artifact)
 
 
-def curves(run: Run) -> list[dict[str, float]]:
-    """Validation during the training of the run's model, by this run or an earlier one: an entry for each evaluation.
+def curves(run: Run) -> dict[str, list[dict[str, float]]]:
+    """How the run's model was trained, by this run or an earlier one: entries by step of `training`, and of
+    `classifier_training`. Both are empty where nothing was trained.
 
-    Keys: step, score (of the full model), loss/layer_1, agreement/layer_1 and so on. Empty where nothing was trained.
+    Keys: step; loss, learning_rate and validation_loss; and of the model's evaluations score (the full model's),
+    loss/layer_1, agreement/layer_1 and so on.
     """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in STAGES.values()}
     identity = run.info["summary"].get("model_identity") or ""
-    file = run.path.parent / "stages" / identity / LAYERS_FILE
-    if not identity.startswith("train-") or not file.exists():
-        return []
-    entries = []
-    for _, layers in pd.read_csv(file).groupby("step"):
-        entry = {name: float(layers[name].iloc[0]) for name in ("step", "score")}
-        for what in ("loss", "agreement"):
-            entry |= {
-                f"{what}/layer_{layer}": value for layer, value in zip(layers["layer"], layers[what], strict=True)
-            }
-        entries.append(entry)
-    return entries
+    if not identity.startswith("train-"):
+        return found
+    folder = run.path.parent / "stages" / identity
+    if (file := folder / LOSSES_FILE).exists():
+        for stage, rows in pd.read_csv(file).groupby("stage"):
+            entries = rows.drop(columns="stage").to_dict("records")
+            found[STAGES[str(stage)]] += [
+                {str(key): value for key, value in entry.items() if pd.notna(value)} for entry in entries
+            ]
+    if (file := folder / LAYERS_FILE).exists():
+        found["training"] += [_evaluation(layers) for _, layers in pd.read_csv(file).groupby("step")]
+    return found
+
+
+def _evaluation(layers: pd.DataFrame) -> dict[str, float]:
+    entry = {name: float(layers[name].iloc[0]) for name in ("step", "score")}
+    for what in ("loss", "agreement"):
+        entry |= {f"{what}/layer_{layer}": value for layer, value in zip(layers["layer"], layers[what], strict=True)}
+    return entry
 
 
 def _log_training(run: Run, tracked: wandb.Run) -> None:
-    tracked.define_metric("training/step", hidden=True)
-    tracked.define_metric("training/*", step_metric="training/step")
-    for entry in curves(run):
-        tracked.log({f"training/{key}": value for key, value in entry.items()})
+    for name, entries in curves(run).items():
+        tracked.define_metric(f"{name}/step", hidden=True)
+        tracked.define_metric(f"{name}/*", step_metric=f"{name}/step")
+        for entry in entries:
+            tracked.log({f"{name}/{key}": value for key, value in entry.items()})
 
 
 def _chart(frontier: pd.DataFrame) -> Any:

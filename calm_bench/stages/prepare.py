@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
+from calm_bench import processes
 from calm_bench.config import Config, TrainingConfig, build
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
+from calm_bench.models import curves
+from calm_bench.models.pairs import TokenizedPairs
 from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
 from calm_bench.models.tokenizer import train_tokenizer
-from calm_bench.models.training import TrainingSettings, fine_tune, tokenized, train_exit_classifier
-from calm_bench.records.logged import LAYERS_FILE
+from calm_bench.models.training import TrainingSettings, fine_tune, train_exit_classifier
+from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
+from calm_bench.stages.training_data import require_splits, texts, training_data
 from calm_bench.tasks.task import Task
 
 
@@ -39,15 +44,9 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
                 "train one (training.classifier_steps) or leave it out (measure=[softmax,state])"
             )
         return model, identity.of_model(name)
-    if not training_task.has_split(config.training.split):
-        place = training_task.path or training_task.hub
-        raise InputError(
-            f"training: task {training_task.name} has no {config.training.split} split at {place}; "
-            "give a folder that has one with training.path=DIR, or take a fine-tuned model as it is with training=none "
-            "model.path=DIR"
-        )
+    require_splits(training_task, config.training.split)
     key = _training_key(config, training_task)
-    with cache.hold("train", key) as folder:
+    with cache.hold_together("train", key) as folder:
         if not (folder / "model").is_dir():
             _train(config, training_task, folder, device)
         return load(str(folder / "model"), device, config.model.dtype), folder.name
@@ -67,50 +66,52 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
 
 
 def _train(config: Config, task: Task, folder: Path, device: str) -> None:
-    """Both training stages; `folder`/model appears when everything is done."""
+    """Both training stages; `folder`/model appears when everything is done, and checkpoints are gone then."""
     torch.manual_seed(config.seed)
-    rows = task.rows(config.training.split)
+    settings = _settings(config.training)
+    rows, validation = training_data(task, config.training.split, settings.evaluate_examples)
     name = config.model.path or config.model.hub
     if name is not None:
         model = load(name, device)
     else:
         scratch = {**vars(config.model.scratch)}
-        tokenizer = train_tokenizer(_texts(rows), scratch.pop("vocab_size"))
+        tokenizer = train_tokenizer(texts(rows), scratch.pop("vocab_size"))
         model = from_scratch(tokenizer, scratch, device)
-    settings = _settings(config.training)
-    pairs = tokenized(model, rows, task.max_source_tokens, task.max_new_tokens)
+    pairs = TokenizedPairs(model, rows, task.max_source_tokens, task.max_new_tokens)
+    sources = model.tokenize([example.source for example in validation], task.max_source_tokens)
+    targets = model.tokenize([example.target for example in validation], task.max_new_tokens)
+    held_out = [{"input_ids": ids, "labels": labels} for ids, labels in zip(sources, targets, strict=True)]
+    checkpoints, seed = folder / "checkpoints", config.seed
+    losses = []
     if settings.steps:
-        validation = task.examples("validation", settings.evaluate_examples)
 
         def score(model: EarlyExitT5) -> float:
             """Quality of the full model on the validation examples."""
-            sources = model.tokenize([example.source for example in validation], task.max_source_tokens)
             generations = decode(model, sources, [Rule.full()], task.max_new_tokens, batch_size=256)
             predictions = model.detokenize(generations.token_ids[:, 0])
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))
 
-        inputs = model.tokenize([example.source for example in validation], task.max_source_tokens)
-        targets = model.tokenize([example.target for example in validation], task.max_new_tokens)
-        held_out = [{"input_ids": ids, "labels": labels} for ids, labels in zip(inputs, targets, strict=True)]
-        layers = fine_tune(
-            model, pairs, held_out, settings, score=score, folder=folder / "checkpoints", seed=config.seed
-        )
-        layers.to_csv(folder / LAYERS_FILE, index=False)
+        history = fine_tune(model, pairs, held_out, settings, score=score, folder=checkpoints / "model", seed=seed)
+        losses.append(curves.losses("model", history))
+        _write(curves.by_layer(history, model.depth), folder / LAYERS_FILE)
     if settings.classifier_steps:
-        train_exit_classifier(model, pairs, settings, folder=folder / "classifier", seed=config.seed)
-    temporary = folder / "model.tmp"
-    model.save(temporary, settings.stored_dtype)
-    (temporary / "training.json").write_text(json.dumps(_training_key(config, task), indent=2) + "\n")
-    temporary.rename(folder / "model")
+        place = checkpoints / "classifier"
+        history = train_exit_classifier(model, pairs, held_out, settings, folder=place, seed=seed)
+        losses.append(curves.losses("classifier", history))
+    _write(pd.concat(losses), folder / LOSSES_FILE)
+    if processes.is_first():
+        temporary = folder / "model.tmp"
+        model.save(temporary, settings.stored_dtype)
+        (temporary / "training.json").write_text(json.dumps(_training_key(config, task), indent=2) + "\n")
+        temporary.rename(folder / "model")
+        shutil.rmtree(checkpoints)
+    processes.wait()
+
+
+def _write(curve: pd.DataFrame, file: Path) -> None:
+    if processes.is_first():
+        curve.to_csv(file, index=False)
 
 
 def _settings(config: TrainingConfig) -> TrainingSettings:
     return TrainingSettings(**{name: value for name, value in vars(config).items() if name not in ("path", "split")})
-
-
-def _texts(rows: Any, batch: int = 1000) -> Iterator[str]:
-    """Sources and targets of all training rows."""
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        yield from part["source"]
-        yield from part["target"]

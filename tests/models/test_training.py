@@ -1,5 +1,6 @@
 """Fine-tuning: what it learns, that it goes on from a checkpoint, and that processes share it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -8,15 +9,24 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from transformers import TrainingArguments
 
-from calm_bench.models import EarlyExitT5
-from tests.models.small_training import last_weight, train
+from calm_bench.models import EarlyExitT5, curves
+from calm_bench.models.trainers import MultiExitTrainer
+from calm_bench.models.training import _one_card
+from tests.models.small_training import last_weight, train, train_evenly, weights
 
 torch.set_num_threads(1)
 
 
+def assert_same(one: EarlyExitT5, other: EarlyExitT5) -> None:
+    for name, value in one.backbone.state_dict().items():
+        torch.testing.assert_close(other.backbone.state_dict()[name], value)
+
+
 def test_it_learns_and_keeps_a_row_for_each_layer(tmp_path: Path) -> None:
-    _, table = train(tmp_path, steps=60, evaluate_every=30, exit_simulation=0.0)
+    _, history = train(tmp_path, steps=60, evaluate_every=30, exit_simulation=0.0)
+    table = curves.by_layer(history, depth=3)
     assert list(table.columns) == ["step", "score", "layer", "loss", "agreement"]
     assert table[["step", "layer"]].to_numpy().tolist() == [[s, i] for s in (30, 60) for i in (1, 2, 3)]
     first, last = (table[table["step"] == step]["loss"].to_numpy() for step in (30, 60))
@@ -25,8 +35,38 @@ def test_it_learns_and_keeps_a_row_for_each_layer(tmp_path: Path) -> None:
     assert table["agreement"].between(0, 1).all()
 
 
-def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    whole, whole_table = train(tmp_path / "whole")
+def test_its_losses_by_step(tmp_path: Path) -> None:
+    _, history = train(tmp_path, steps=5)
+    table = curves.losses("model", history)
+    assert list(table.columns) == ["stage", "step", "loss", "learning_rate", "validation_loss"]
+    assert set(table["stage"]) == {"model"}
+    assert table["step"].tolist() == [1, 2, 3, 4, 5]
+    assert table["loss"].notna().all()
+    assert table["learning_rate"].to_numpy() == pytest.approx([0, 0.01, 0.0075, 0.005, 0.0025])  # one step of warm-up
+    assert table["validation_loss"].notna().tolist() == [False, True, False, True, True]  # at the end in any case
+    layers = curves.by_layer(history, depth=3)
+    last = layers[layers["step"] == 5]["loss"].to_numpy()
+    assert table["validation_loss"].iloc[-1] == pytest.approx(last @ [1 / 6, 2 / 6, 3 / 6])
+
+
+def test_the_checkpoint_with_the_best_score_stays(tmp_path: Path) -> None:
+    kept: dict[str, torch.Tensor] = {}
+    scores = iter((1.0, 3.0, 2.0))
+
+    def score(model: EarlyExitT5) -> float:
+        found = next(scores)
+        if found == 3.0:
+            kept.update({name: value.clone() for name, value in model.backbone.state_dict().items()})
+        return found
+
+    model, _ = train(tmp_path, score)
+    for name, value in kept.items():
+        torch.testing.assert_close(model.backbone.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_an_interrupted_training_goes_on_to_the_same_end(torn: bool, tmp_path: Path) -> None:
+    whole, whole_history = train(tmp_path / "whole")
     asked = []
 
     def interrupted(model: EarlyExitT5) -> float:
@@ -38,22 +78,85 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", interrupted)
     assert [path.name for path in (tmp_path / "broken").glob("checkpoint-*")] == ["checkpoint-2"]
+    if torn:  # killed while it wrote the next one
+        (tmp_path / "broken/checkpoint-4").mkdir()
+        (tmp_path / "broken/checkpoint-4/trainer_state.json").write_text('{"global_step": 4, "log_')
     resumed_at = []
 
     def counted(model: EarlyExitT5) -> float:
         resumed_at.append(1)
         return last_weight(model)
 
-    resumed, resumed_table = train(tmp_path / "broken", counted)
+    resumed, resumed_history = train(tmp_path / "broken", counted)
     assert len(resumed_at) == 2  # steps 4 and 6: step 2 was not done again
-    pd.testing.assert_frame_equal(resumed_table, whole_table)
-    for name, value in whole.backbone.state_dict().items():
-        torch.testing.assert_close(resumed.backbone.state_dict()[name], value)
+    for table in (lambda h: curves.by_layer(h, 3), lambda h: curves.losses("model", h)):
+        pd.testing.assert_frame_equal(table(resumed_history), table(whole_history))
+    assert_same(resumed, whole)
+
+
+def test_what_has_ended_is_not_trained_again(tmp_path: Path) -> None:
+    first, history = train(tmp_path)
+
+    def refused(_: EarlyExitT5) -> float:
+        raise AssertionError("trained again")
+
+    second, again = train(tmp_path, refused)
+    assert_same(second, first)
+    pd.testing.assert_frame_equal(curves.losses("model", again), curves.losses("model", history))
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path: Path) -> None:
+    large = train_evenly(tmp_path / "large", batch_size=8)
+    small = train_evenly(tmp_path / "small", batch_size=4, gradient_accumulation=2)
+    other = train_evenly(tmp_path / "other", batch_size=4)
+    for name, value in large.backbone.state_dict().items():
+        torch.testing.assert_close(small.backbone.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(other.backbone.lm_head.weight, large.backbone.lm_head.weight, atol=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adafactor", "adamw"])
+def test_bfloat16_is_for_products_alone(optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = []
+    plain = MultiExitTrainer.compute_loss
+
+    def watched(*arguments: object, **options: object) -> torch.Tensor:
+        losses.append(plain(*arguments, **options))  # type: ignore[arg-type]
+        return losses[-1]
+
+    monkeypatch.setattr(MultiExitTrainer, "compute_loss", watched)
+    model, history = train(tmp_path / "bf16", bf16=True, optimizer=optimizer)
+    _, exact = train(tmp_path / "float32", optimizer=optimizer)
+    assert {loss.dtype for loss in losses} == {torch.float32}
+    assert {parameter.dtype for parameter in model.backbone.parameters()} == {torch.float32}
+    ours, theirs = (curves.losses("model", found)["loss"] for found in (history, exact))
+    assert not ours.equals(theirs)
+    assert ours.to_numpy() == pytest.approx(theirs.to_numpy(), rel=0.05)
+
+
+def test_each_evaluation_is_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, logger="calm_bench"):
+        train(tmp_path)
+    lines = [entry.getMessage() for entry in caplog.records if entry.name.startswith("calm_bench")]
+    assert [line.partition(":")[0] for line in lines] == [f"fine-tune, step {step} of 6" for step in (2, 4, 6)]
+    assert all("agreement by layer" in line for line in lines)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "fine-tune" not in err  # no bar where there is no terminal
+
+
+def test_a_process_that_sees_many_cards_keeps_to_one(tmp_path: Path) -> None:
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, per_device_train_batch_size=4)
+    assert arguments.n_gpu == 0
+    arguments._n_gpu = 8
+    assert arguments.train_batch_size == 32
+    assert _one_card(arguments).train_batch_size == 4
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """torchrun, nothing else: both end with the same weights, and the first alone has written checkpoints."""
+    """torchrun, nothing else: both end with the same weights, those of one process with batches twice as large."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29571"]
@@ -67,8 +170,11 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=0, atol=0)
-    alone, _ = train(tmp_path / "alone")
-    assert any(not torch.equal(first[name], value) for name, value in alone.backbone.state_dict().items())
-    assert len(list((tmp_path / "checkpoints").glob("checkpoint-*"))) >= 1
+    for kind in ("chance", "even"):
+        for name, value in first[kind].items():
+            torch.testing.assert_close(second[kind][name], value, rtol=0, atol=0)
+    alone = weights(train_evenly(tmp_path / "alone", batch_size=8))
+    for name, value in alone.items():
+        torch.testing.assert_close(first["even"][name], value, rtol=1e-3, atol=1e-5)
+    for stage in ("checkpoints", "classifier", "even"):
+        assert 1 <= len(list((tmp_path / stage).glob("checkpoint-*"))) <= 2

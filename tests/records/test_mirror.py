@@ -154,20 +154,45 @@ def test_a_run_that_did_not_finish_is_mirrored_with_its_state(
     assert _values(item for record in records for item in record.summary.update)["status"] == status
 
 
-def test_validation_by_layer_becomes_curves(finished: Run) -> None:
+def test_training_becomes_curves(finished: Run) -> None:
     training = finished.path.parent / "stages" / "train-1"
     training.mkdir(parents=True)
     lines = ["step,score,layer,loss,agreement", "2,10,1,3.5,0.5", "2,10,2,3.0,1", "4,12,1,3.25,0.5", "4,12,2,2.5,1"]
     (training / "validation_by_layer.csv").write_text("\n".join(lines))
+    header = "stage,step,loss,learning_rate,validation_loss"
+    lines = [header, "model,1,6,0.5,", "model,2,5,0.25,5.5", "model,4,,,4.5", "classifier,3,0.75,0.1,0.5"]
+    (training / "training_loss.csv").write_text("\n".join(lines))
     finished.finish(model_identity="train-1")
     mirror(finished, {}, mode="offline")
     records = _written(next(finished.path.glob("wandb/offline-run-*/run-*.wandb")))
-    rows = [_values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
-    assert [rows[i]["training/step"] for i in (0, 1)] == [2, 4]
-    assert [rows[i]["training/score"] for i in (0, 1)] == [10, 12]
-    assert [rows[i]["training/loss/layer_1"] for i in (0, 1)] == [3.5, 3.25]
-    assert rows[1]["training/loss/layer_2"] == 2.5
-    assert rows[1]["training/agreement/layer_2"] == 1
+    logged = [_values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
+    rows = [{key: value for key, value in row.items() if not key.startswith("_")} for row in logged]
+
+    def of(stage: str) -> list[dict[str, float]]:
+        return [{k.removeprefix(f"{stage}/"): v for k, v in row.items()} for row in rows if f"{stage}/step" in row]
+
+    assert of("training") == [
+        {"step": 1, "loss": 6, "learning_rate": 0.5},
+        {"step": 2, "loss": 5, "learning_rate": 0.25, "validation_loss": 5.5},
+        {"step": 4, "validation_loss": 4.5},
+        {
+            "step": 2,
+            "score": 10,
+            "loss/layer_1": 3.5,
+            "loss/layer_2": 3.0,
+            "agreement/layer_1": 0.5,
+            "agreement/layer_2": 1,
+        },
+        {
+            "step": 4,
+            "score": 12,
+            "loss/layer_1": 3.25,
+            "loss/layer_2": 2.5,
+            "agreement/layer_1": 0.5,
+            "agreement/layer_2": 1,
+        },
+    ]
+    assert of("classifier_training") == [{"step": 3, "loss": 0.75, "learning_rate": 0.1, "validation_loss": 0.5}]
 
 
 def test_w_and_b_failing_costs_one_line(

@@ -1,0 +1,118 @@
+"""What Hugging Face's Trainer is told of the two stages: their losses, and how they are validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Seq2SeqTrainer, Trainer, TrainerControl
+
+from calm_bench import processes
+from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.models.exit_simulation import frozen_above, random_exit_layers
+from calm_bench.models.loss import (
+    IGNORED,
+    ClassifierObjective,
+    exit_classifier_losses,
+    layer_agreement,
+    layer_losses,
+)
+from calm_bench.models.t5 import EarlyExitT5
+
+Score = Callable[[EarlyExitT5], float]
+
+
+class MultiExitTrainer(Seq2SeqTrainer):
+    """Seq2SeqTrainer with the layer-weighted loss, evaluated by the full model's score and by each layer's loss.
+
+    A batch's loss is a mean over its target tokens, and a step's is the mean over its batches: those accumulated, and
+    those of other processes. That is the loss of one large batch where all hold equally many tokens; where they do not,
+    a token of a short batch weighs more.
+    """
+
+    model_accepts_loss_kwargs: bool
+    control: TrainerControl
+
+    def prepare(self, weights: Tensor, exit_simulation: float, model: EarlyExitT5, score: Score) -> None:
+        """Set what Trainer's own constructor does not take; `weights` are the layers', (L,)."""
+        self._weights, self._exit_simulation = weights, exit_simulation
+        self._early_exit_model, self._score = model, score
+        self.model_accepts_loss_kwargs = False  # else Trainer takes the loss to be divided by the accumulated tokens
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+        labels = inputs.pop("labels")
+        t5 = self.accelerator.unwrap_model(model)
+        exit_layers = None
+        simulation: AbstractContextManager[None] = nullcontext()
+        if self._exit_simulation:
+            exit_layers = random_exit_layers(labels, len(self._weights), self._exit_simulation)
+            simulation = frozen_above(t5, exit_layers)
+        with simulation:
+            outputs = model(**inputs, output_hidden_states=True)
+        with self.accelerator.autocast():  # Trainer's own covers the model's call, and the early layers' heads are ours
+            losses = layer_losses(t5, outputs, labels, exit_layers)
+        return losses @ self._weights.to(labels.device)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The full model's score; each layer's loss and agreement; and `eval_loss`, weighted as in training.
+
+        Every process computes them, and the first one's count, so that all choose the same checkpoint.
+        """
+        self.model.eval()
+        metrics = processes.agree({"eval_score": self._score(self._early_exit_model), **self._layer_metrics()})
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def _layer_metrics(self) -> dict[str, float]:
+        """Each layer's loss and agreement with the last layer, means over the validation tokens."""
+        totals, tokens = torch.zeros(2, len(self._weights)), 0
+        for batch in DataLoader(
+            self.eval_dataset, self.args.per_device_train_batch_size, collate_fn=self.data_collator
+        ):
+            inputs = self._prepare_inputs(dict(batch))
+            labels = inputs.pop("labels")
+            outputs = self.model(**inputs, output_hidden_states=True)
+            count = int((labels != IGNORED).sum())
+            means = layer_losses(self.model, outputs, labels), layer_agreement(self.model, outputs, labels)
+            totals += count * torch.stack(means).cpu()
+            tokens += count
+        names = [f"eval_{what}_layer_{i}" for what in ("loss", "agreement") for i in range(1, len(self._weights) + 1)]
+        metrics = dict(zip(names, (totals / tokens).flatten().tolist(), strict=True))
+        return {**metrics, "eval_loss": float(totals[0] / tokens @ self._weights)}
+
+
+class ClassifierTrainer(Trainer):
+    """Trainer of a `FrozenWithClassifier`, whose loss is a mean over its batch as MultiExitTrainer's is."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.model_accepts_loss_kwargs = False
+
+
+class FrozenWithClassifier(nn.Module):
+    """The frozen model with a fresh exit classifier: what the second stage trains.
+
+    The weights begin at zero, where the loss is the same whatever the scale of the states; the loss is convex in them.
+    """
+
+    def __init__(self, model: EarlyExitT5, objective: ClassifierObjective, balanced: bool) -> None:
+        super().__init__()
+        self._objective, self._balanced = objective, balanced
+        self.classifier = ExitClassifier(model.backbone.config.d_model).to(model.device)
+        for parameter in self.classifier.parameters():
+            nn.init.zeros_(parameter)
+        self._frozen = [model.backbone.eval()]  # in a list: not a submodule, so it is neither trained nor saved
+
+    def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """`loss`, the mean over layers; inputs as the collator gives them."""
+        t5 = self._frozen[0]
+        with torch.no_grad():
+            outputs = t5(**inputs, output_hidden_states=True)
+        losses = exit_classifier_losses(self.classifier, t5, outputs, labels, self._objective, self._balanced)
+        return {"loss": losses.mean()}

@@ -1,0 +1,72 @@
+"""Training from the command line: killed in either stage it goes on to the same end, and torchrun shares it."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from calm_bench.records.store import Run
+from tests import cli
+from tests.test_processes import start
+
+pytestmark = pytest.mark.slow
+FEW = ["limit=20", "task.max_new_tokens=8", "measure=[classifier]", "threshold.grid=[0.9]", "baselines=[]", "probes=[]"]
+TRAIN = [
+    "training=tatoeba", "training.split=validation", "training.batch_size=8", "training.steps=30",
+    "training.classifier_steps=30", "training.evaluate_every=5", "training.evaluate_examples=8", "training.workers=0",
+    "training.bf16=false", "device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def command(tiny_checkpoint: Path) -> list[str]:
+    return [f"model.path={tiny_checkpoint}", *FEW, *TRAIN, *cli.QUICK]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    done = cli.run(*command, cwd=tmp_path_factory.mktemp("undisturbed"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.cwd
+
+
+def trained(folder: Path) -> Path:
+    return next(folder.glob("runs/stages/train-*"))
+
+
+@pytest.mark.parametrize("stage", ["model", "classifier"])
+def test_killed_in_either_stage_it_goes_on_to_the_same_end(
+    stage: str, command: list[str], undisturbed: Path, tmp_path: Path
+) -> None:
+    process = cli.start(*command, cwd=tmp_path)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob(f"runs/stages/train-*/checkpoints/{stage}/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (trained(tmp_path) / "model").exists()
+    done = cli.run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("fine-tune, step") == {"model": 5, "classifier": 0}[stage]  # of six
+    for file in ("training_loss.csv", "validation_by_layer.csv"):
+        pd.testing.assert_frame_equal(
+            *(pd.read_csv(trained(folder) / file) for folder in (tmp_path, undisturbed)), rtol=1e-4
+        )
+    ours, theirs = (Run.open(next(folder.glob("runs/demo-*"))) for folder in (tmp_path, undisturbed))
+    pd.testing.assert_frame_equal(ours.read("generations"), theirs.read("generations"), rtol=1e-4)
+
+
+def test_two_processes_train_from_the_command_line(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
+    both = start(2, *command, cwd=tmp_path)
+    out, err = both.communicate(timeout=300)
+    assert both.returncode == 0, err[-3000:]
+    assert [err.count(f"{stage}, step 30 of 30") for stage in ("fine-tune", "exit classifier")] == [1, 1]
+    assert out.count("run: ") == 1
+    files = [sorted(path.name for path in trained(folder).iterdir()) for folder in (tmp_path, undisturbed)]
+    assert files[0] == files[1]
+    losses = [pd.read_csv(trained(folder) / "training_loss.csv") for folder in (tmp_path, undisturbed)]
+    assert losses[0]["step"].equals(losses[1]["step"])
+    assert not losses[0]["loss"].equals(losses[1]["loss"])  # a step of two processes reads twice as many pairs
