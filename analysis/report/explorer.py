@@ -30,12 +30,12 @@ FULL: Rule = ("full", None)
 def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The explorer's data for one group.
 
-    Keys: group, similarity (of the losses), layers (L), colours (L pairs of background and text), rules (name, label and
-    speedup with its interval, or null), start (the rule to show first), full (the full model's place in rules, or null), pieces (the distinct token
-    texts, or null where the records carry none), examples, n (examples in the records). An example has id, source,
-    references, texts (distinct generations, as lists of places in `pieces`, or plain text) and rules: per rule null or
-    [place in texts, exit layers, confidences, D, score, ΔR or null]. Examples that would take the JSON beyond
-    `most_bytes` are left out, so there may be fewer than n.
+    Keys: group, similarity (of the losses), layers (L), colours (L pairs of background and text), rules (name, label
+    and speedup with its interval, or null), start (the rule to show first), full (the full model's place in rules, or
+    null), pieces (the distinct token texts, or null where the records carry none), examples, n (examples in the
+    records). An example has id, source, references, texts (distinct generations, as lists of places in `pieces`, or
+    plain text) and rules: per rule null or [place in texts, exit layers, confidences, D, score, ΔR or null]. Examples
+    that would take the JSON beyond `most_bytes` are left out, so there may be fewer than n.
     """
     chosen = rules.shown(part.certificates, part.frontier, MAX_RULES)
     layers = int(part.runs["layers"].max())
@@ -59,7 +59,8 @@ def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str,
         "layers": layers,
         "colours": colours(layers),
         "rules": [
-            {"name": _name(rule), "label": _label(rule, part), "speedup": _speedup(part.frontier, rule)} for rule in chosen
+            {"name": _name(rule), "label": _label(rule, part), "speedup": _speedup(part.frontier, rule)}
+            for rule in chosen
         ],
         "start": _start(part, chosen),
         "full": chosen.index(FULL) if FULL in chosen else None,
@@ -177,8 +178,11 @@ def _label(rule: Rule, part: Records) -> str:
     return f"{measure}, λ = {threshold:g}" + (f" (certified: {promised})" if promised else "")
 
 
-def _speedup(frontier: pd.DataFrame, rule: Rule) -> list[float] | None:
+def _speedup(frontier: pd.DataFrame, rule: Rule) -> list[float | None] | None:
     measure, threshold = rule
     rows = frontier[(frontier["measure"] == measure) & frontier["speedup"].notna()]
     rows = rows[rows["threshold"].isna() if threshold is None else rows["threshold"] == threshold]
-    return [round(float(value), 2) for value in rows[["speedup", "speedup_low", "speedup_high"]].iloc[0]] if len(rows) else None
+    if not len(rows):
+        return None
+    bounds = [float(value) for value in rows[["speedup", "speedup_low", "speedup_high"]].iloc[0]]
+    return [None if np.isnan(value) else round(value, 2) for value in bounds]

@@ -60,7 +60,7 @@ def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
         "tolerances": promised,
         "verdict": verdict(promised),
         "certified": certified,
-        "frontier": _frontier(part),
+        "frontier": _frontier(part, explored["group"]),
         "link": partial(link, explored),
     }
 
@@ -75,12 +75,12 @@ def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
     return promised, shown.loc[:, (shown != "").any()]
 
 
-def _frontier(part: Records) -> Markup | None:
+def _frontier(part: Records, group: str) -> Markup | None:
     try:
         fig = plots.frontier(part.frontier, quality=str(part.runs["quality"].iloc[0]))
     except InputError:
         return None
-    return inline_svg(fig, "Quality against mean decoder layers per token, one curve per measure")
+    return inline_svg(fig, f"Quality against mean decoder layers per token, one curve per measure, {group}")
 
 
 def _environment() -> Environment:

@@ -27,8 +27,8 @@ class Promise:
 
     state: "held"; "broke" (more often than ε allows, or on average where the method promises an average); "untested"
         (no held-out texts); "full model" (no threshold passed); "not judged" (no guarantee that is known here).
-    measure, threshold: the rule (None: the full model). facts: its layers, its speedup, and the trials in which it held,
-        a few words each.
+    measure, threshold: the rule (None: the full model). facts: its layers, its speedup, and the trials in which it
+        held, a few words each.
     sentence: the promise in full. outcome: how it fared on held-out texts.
     """
 
@@ -65,16 +65,19 @@ def verdict(tolerances: list[Tolerance]) -> str:
     if not states:
         return "The methods of these runs promise nothing about other texts."
     if not early:
-        return f"For none of {len(states)} promises did a threshold pass: the full model runs, all layers for each token."
+        return (
+            f"For none of {len(states)} promises did a threshold pass: the full model runs, all layers for each token."
+        )
     held, broke = early.count("held"), early.count("broke")
     if held == len(early):
-        fared = "it held on held-out texts" if held == 1 else f"all {held} held on held-out texts"
+        fared = {1: "it held", 2: "both held"}.get(held, f"all {held} held") + " on held-out texts"
     else:
         counts = ((held, "held"), (broke, "broke"), (len(early) - held - broke, "could not be tested"))
         fared = "on held-out texts " + ", ".join(f"{count} {what}" for count, what in counts if count)
     words = f"For {len(early)} of {len(states)} promises a threshold was certified; {fared}."
-    if len(states) > len(early):
-        words += f" For the other {len(states) - len(early)} no threshold passed, and the full model runs."
+    others = len(states) - len(early)
+    if others:
+        words += f" For the other{f' {others}' if others > 1 else ''} no threshold passed, and the full model runs."
     return words
 
 

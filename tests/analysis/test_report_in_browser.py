@@ -1,120 +1,213 @@
-"""The report in a real browser: no errors, nothing of a text runs, and the keyboard reaches every token.
+"""The report in a real browser: no errors, nothing that axe-core finds, texts stay texts, and the keyboard is enough.
 
-Chromium is driven through its debugging pipe, so no further package is needed. Skipped where it is not installed.
+Skipped where Chromium is not installed.
 """
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
+import pandas as pd
 import pytest
 
-from analysis import Records, report
+from analysis import Records, load, report, rules
+from analysis.report import explorer
+from tests.analysis.browser import BAD_NEWS, Browser, needs_chromium
 
-BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not BINARY or not shutil.which("bash"), reason="Chromium is not installed")
-KEYS = {"Tab": 9, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
-
-
-class Browser:
-    """One headless page; `events` collects what it reports."""
-
-    def __init__(self, profile: Path) -> None:
-        theirs_in, self.into = os.pipe()
-        out_of, theirs_out = os.pipe()
-        options = f"--headless --no-sandbox --disable-gpu --remote-debugging-pipe --user-data-dir='{profile}'"
-        command = f"exec '{BINARY}' {options} about:blank 3<&{theirs_in} 4>&{theirs_out} 2>/dev/null"
-        self.process = subprocess.Popen(["bash", "-c", command], pass_fds=(theirs_in, theirs_out))
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self.out_of = os.fdopen(out_of, "rb")
-        self.count, self.events = 0, list[dict[str, Any]]()
-        self.session: dict[str, str] = {}
-        page = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
-        self.session = {"sessionId": attached["sessionId"]}
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self.count += 1
-        message = {"id": self.count, "method": method, "params": parameters, **self.session}
-        os.write(self.into, json.dumps(message).encode() + b"\0")
-        while True:
-            letters = bytearray()
-            while (letter := self.out_of.read(1)) != b"\0":
-                assert letter, "the browser has gone"
-                letters += letter
-            answer = json.loads(letters)
-            if answer.get("id") == self.count:
-                assert "error" not in answer, answer
-                result: dict[str, Any] = answer["result"]
-                return result
-            self.events.append(answer)
-
-    def js(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def open(self, path: Path, width: int, dark: bool) -> None:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        self.call("Emulation.setDeviceMetricsOverride", **size)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.as_uri())
-        while self.js("document.readyState") != "complete":
-            pass
-
-    def press(self, key: str) -> None:
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=KEYS[key])
+pytestmark = needs_chromium
+EVERYWHERE = pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+# What an id may be, and what a text may hold.
+AWKWARD_IDS = {"e0000": "</script>\"'><b onmouseover=alert(1)>", "e0002": '50% a/b#c?d & "it\'s"', "e0003": "שלום"}
+RIGHT_TO_LEFT, LONG, EMPTY = "e0003", "e0004", "e0005"
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     started = Browser(tmp_path_factory.mktemp("profile"))
     yield started
-    started.call("Browser.close")
-    started.process.wait(timeout=20)
+    started.close()
 
 
 @pytest.fixture(scope="module")
 def page(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "index.html"
-    report.write(records, path, [])
+    report.write(records, path, ["no runs on <moon>"])
     return path
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+@pytest.fixture(scope="module")
+def awkward(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokens, generations = records.tokens.copy(), records.generations.copy()
+    words = (tokens["example_id"] == RIGHT_TO_LEFT) & (tokens["piece"] != "</s>")
+    tokens.loc[words, "piece"] = "▁שלום"
+    words = (tokens["example_id"] == LONG) & (tokens["piece"] != "</s>")
+    tokens.loc[words, "piece"] = "antidisestablishmentarianism" * 20
+    tokens = tokens[(tokens["example_id"] != EMPTY) | (tokens["piece"] == "</s>")]
+    tokens.loc[tokens["example_id"] == EMPTY, "position"] = 0
+    for example_id, text in ((RIGHT_TO_LEFT, "שלום עולם"), (LONG, "antidisestablishmentarianism" * 20), (EMPTY, "")):
+        place = generations["example_id"] == example_id
+        generations.loc[place, ["source", "prediction"]] = text
+        generations.loc[place, "reference"] = pd.Series([[text]] * len(generations), generations.index)[place]
+    for frame in (tokens, generations):
+        frame["example_id"] = frame["example_id"].replace(AWKWARD_IDS)
+    path = tmp_path_factory.mktemp("awkward") / "index.html"
+    report.write(replace(records, tokens=tokens, generations=generations), path, [])
+    return path
+
+
+def assert_no_bad_news(browser: Browser) -> None:
+    assert [event for event in browser.events if event.get("method") in BAD_NEWS] == []
+
+
+def numbers(browser: Browser) -> dict[str, str]:
+    """What the page says of the text that it shows."""
+    said = browser.js(
+        "[...document.querySelectorAll('#numbers div')].map(d => [...d.children].map(c => c.textContent))"
+    )
+    return dict(said)
+
+
+@EVERYWHERE
 def test_it_opens_without_errors_and_fits(browser: Browser, page: Path, width: int, dark: bool) -> None:
     browser.events.clear()
     browser.open(page, width, dark)
-    bad = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Page.javascriptDialogOpening")
-    assert [event for event in browser.events if event.get("method") in bad] == []
+    assert_no_bad_news(browser)
     asked = [e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
-    assert set(asked) <= {page.as_uri()}
+    assert set(asked) <= {page.as_uri(), "about:blank"}
     assert browser.js("document.documentElement.scrollWidth") <= width
     assert browser.js("getComputedStyle(document.body).backgroundColor") == (
         "rgb(21, 23, 27)" if dark else "rgb(255, 255, 255)"
     )
 
 
+@EVERYWHERE
+def test_axe_finds_nothing(browser: Browser, page: Path, width: int, dark: bool) -> None:
+    browser.open(page, width, dark)
+    assert browser.violations() == []
+
+
+def test_axe_would_find_pale_text(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.js("document.querySelector('header p').style.color = '#aaaaaa'")
+    assert [found for found in browser.violations() if found.startswith("color-contrast")]
+
+
+def test_axe_finds_nothing_where_there_is_little(browser: Browser, write_run, tmp_path: Path) -> None:
+    report.write(load(write_run(n=4, timed=False, drop=("certificates",))), tmp_path / "index.html", [])
+    browser.events.clear()
+    browser.open(tmp_path / "index.html", 390)
+    assert browser.violations() == []
+    assert numbers(browser)["speedup of this rule (95% interval)"] == "not timed"
+    assert_no_bad_news(browser)
+
+
+def test_without_token_texts_the_layers_stand_below_the_text(
+    browser: Browser, records: Records, tmp_path: Path
+) -> None:
+    report.write(replace(records, tokens=records.tokens.assign(piece=None)), tmp_path / "index.html", [])
+    browser.open(tmp_path / "index.html", 390)
+    browser.choose("rule", 0)
+    browser.choose("example", 3)
+    assert browser.text("early").startswith(browser.text("full"))
+    assert browser.js("document.querySelector('#early .box').textContent") == "8"
+    assert browser.violations() == []
+
+
 def test_a_generation_with_a_script_is_text(browser: Browser, page: Path) -> None:
-    browser.open(page, 1280, dark=False)
-    browser.js("{const e = document.getElementById('example'); e.value = '1'; e.dispatchEvent(new Event('change'))}")
-    assert "<script>alert('x')</script>" in browser.js("document.getElementById('full').textContent")
+    browser.open(page)
+    browser.choose("example", 1)
+    assert "<script>alert('x')</script>" in browser.text("full")
     assert browser.js("document.querySelectorAll('main script, #early script').length") == 0
 
 
+@pytest.mark.parametrize("example", range(6))
+def test_awkward_texts_and_ids_are_shown_as_they_are(browser: Browser, awkward: Path, example: int) -> None:
+    browser.events.clear()
+    browser.open(awkward, 390)
+    browser.choose("example", example)
+    assert browser.js("document.documentElement.scrollWidth") <= 390
+    assert browser.js("document.querySelectorAll('#explorer b, #explorer script').length") == 0
+    shown = browser.js("document.getElementById('example').selectedOptions[0].textContent")
+    before = AWKWARD_IDS.get(f"e{example:04d}", f"e{example:04d}")
+    assert shown.startswith(before + ": ")
+    link, early = browser.js("document.getElementById('link').hash"), browser.text("early")
+    browser.open(awkward, 390, link=link)
+    assert browser.js("document.getElementById('example').selectedOptions[0].textContent") == shown
+    assert browser.text("early") == early
+    assert browser.violations() == []
+    assert_no_bad_news(browser)
+
+
+def test_a_text_from_right_to_left_is_walked_from_right_to_left(browser: Browser, awkward: Path) -> None:
+    browser.open(awkward)
+    browser.choose("example", 3)
+    tokens = "[...document.querySelectorAll('#early [role=option]')]"
+    left = f"{tokens}.slice(0, 2).map(t => t.getBoundingClientRect().left)"
+    first, second = browser.js(left)
+    assert second < first
+    browser.js(f"{tokens}[0].focus()")
+    browser.press("ArrowLeft")
+    assert browser.js(f"{tokens}.indexOf(document.activeElement)") == 1
+
+
+def test_an_empty_generation_says_so(browser: Browser, awkward: Path) -> None:
+    browser.open(awkward)
+    browser.choose("example", 5)
+    assert browser.text("early") == "</s>"
+    assert browser.text("full") == browser.text("references") == "(no text)"
+    assert numbers(browser)["tokens"] == "1"
+
+
+def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, records: Records) -> None:
+    shown = rules.shown(records.certificates, records.frontier, explorer.MAX_RULES)
+    generations = records.generations.fillna({"threshold": -1.0}).set_index(["measure", "threshold", "example_id"])
+    frontier = records.frontier.fillna({"threshold": -1.0}).set_index(["measure", "threshold"])
+    browser.open(page)
+    for place, (measure, threshold) in enumerate(shown):
+        rule = (measure, -1.0 if threshold is None else threshold)
+        browser.choose("rule", place)
+        for example in (0, place, 23):
+            browser.choose("example", example)
+            row, full = (generations.loc[(*one, f"e{example:04d}")] for one in (rule, ("full", -1.0)))
+            said = numbers(browser)
+            assert said["mean layers"] == f"{row['mean_exit_layer']:.2f} of 8"
+            assert said["tokens"] == str(row["n_tokens"])
+            assert said["D, distance to the full text (1 − similarity)"] == f"{row['textual_loss']:.3f}"
+            assert said["score (similarity, 0 to 1)"] == f"{row['score']:.3f}"
+            assert float(said["ΔR, score lost to the full model"]) == round(full["score"] - row["score"], 3)
+            ratio, low, high = frontier.loc[rule, ["speedup", "speedup_low", "speedup_high"]]
+            expected = "not timed" if pd.isna(ratio) else f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+            assert said["speedup of this rule (95% interval)"] == expected
+            assert browser.text("full") == full["prediction"]
+            assert browser.text("references") == "".join(full["reference"])
+            early = "[...document.querySelectorAll('#early [role=option]')].map(t => t.textContent)"
+            assert browser.js(early) == [*row["prediction"].split(), "</s>"]
+
+
+def test_tokens_are_underlined_from_where_the_texts_part(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    seen = set()
+    for place in range(explorer.MAX_RULES):
+        browser.choose("rule", place)
+        for example in range(0, 24, 4):
+            browser.choose("example", example)
+            early = browser.js("[...document.querySelectorAll('#early [role=option]')].map(t => t.textContent)")
+            full = [*browser.text("full").split(), "</s>"]
+            same = [a == b for a, b in zip(early, full, strict=False)]
+            agreed = same.index(False) if False in same else len(early)
+            assert browser.js("document.querySelectorAll('#early .parted').length") == len(early) - agreed
+            expected = "all" if agreed == len(early) else f"the first {agreed}"
+            assert numbers(browser)["as the full model writes"] == expected
+            seen.add(agreed == len(early))
+    assert seen == {True, False}
+
+
 def test_the_keyboard_reaches_every_token_and_control(browser: Browser, page: Path) -> None:
-    browser.open(page, 1280, dark=False)
+    browser.open(page)
+    browser.choose("example", 0)
     browser.js("document.getElementById('rule').focus()")
-    for expected in ("example", "next"):  # "previous" is off at the first example
+    for expected in ("example", "next", "link"):  # "previous" is off at the first example
         browser.press("Tab")
         assert browser.js("document.activeElement.id") == expected
     browser.press("Tab")
@@ -123,7 +216,7 @@ def test_the_keyboard_reaches_every_token_and_control(browser: Browser, page: Pa
     first = browser.js(f"{active}('aria-label')")
     assert ": layer " in first
     browser.press("ArrowRight")
-    assert browser.js(f"{active}('aria-label')") == browser.js("document.getElementById('token').textContent")
+    assert browser.js(f"{active}('aria-label')") == browser.text("token") != first
     browser.press("End")
     assert browser.js("document.activeElement === document.querySelector('#early [role=option]:last-child')")
     browser.press("Home")
@@ -132,12 +225,61 @@ def test_the_keyboard_reaches_every_token_and_control(browser: Browser, page: Pa
 
 
 def test_next_and_another_rule_redraw(browser: Browser, page: Path) -> None:
-    browser.open(page, 1280, dark=False)
-    before = browser.js("document.getElementById('full').textContent")
+    browser.open(page)
+    browser.choose("example", 0)
+    before = browser.text("full")
     browser.js("document.getElementById('next').click()")
     assert browser.js("document.getElementById('example').value") == "1"
-    assert browser.js("document.getElementById('full').textContent") != before
-    browser.js("{const e = document.getElementById('rule'); e.value = '0'; e.dispatchEvent(new Event('change'))}")
-    assert browser.js("document.getElementById('early-title').textContent") == "Early exit: full model"
+    assert browser.text("full") != before
+    browser.choose("rule", 0)
+    assert browser.text("early-title") == "Early exit: full model"
     colours = "new Set([...document.querySelectorAll('#early [role=option]')].map(t => t.style.backgroundColor)).size"
     assert browser.js(colours) == 1
+
+
+def test_a_promise_leads_to_its_texts(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.js("{const d = document.querySelector('.tolerance a').closest('details'); d.open = true}")
+    rule = browser.js("document.querySelector('.tolerance a').textContent").removeprefix("See the texts of ")
+    browser.js("document.querySelector('.tolerance a').click()")
+    while not browser.js("document.activeElement.id"):  # the page hears of its new address a moment later
+        pass
+    assert browser.text("early-title").startswith(f"Early exit: {rule} (certified: ")
+    assert browser.js("Math.abs(document.getElementById('texts').getBoundingClientRect().top) < 50")
+
+
+@pytest.mark.parametrize(
+    "link", ["#text/", "#text/%E0%A4%A", "#text/elsewhere/full/e0001", "#text/{}/softmax@7", "#text/{}/full/x"]
+)
+def test_a_link_to_what_is_not_here_is_said(browser: Browser, page: Path, records: Records, link: str) -> None:
+    browser.events.clear()
+    browser.open(page, link=link.format(quote(records.groups[0])))
+    assert "does not hold" in browser.text("lost")
+    assert browser.js("document.querySelectorAll('#early [role=option]').length") > 1
+    browser.choose("example", 2)
+    assert browser.text("lost") == ""
+    assert_no_bad_news(browser)
+
+
+def test_a_link_reaches_every_experiment(browser: Browser, write_run, tmp_path: Path) -> None:
+    runs = [write_run(run_id=name, name=name, n=4) for name in ("one", "two")]
+    records = load(runs)
+    report.write(records, tmp_path / "index.html", [])
+    browser.open(tmp_path / "index.html", link=f"#text/{quote(records.groups[1])}/full/e0002")
+    assert browser.js("document.getElementById('group').value") == "1"
+    assert browser.text("early-title") == "Early exit: full model"
+    assert browser.js("document.getElementById('example').value") == "2"
+    assert browser.js("document.documentElement.scrollWidth") <= 1280
+    assert browser.violations() == []
+
+
+def test_without_javascript_the_promises_stand_and_the_explorer_says_why_not(browser: Browser, page: Path) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(page)
+        seen = browser.js("document.body.innerText")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert "a threshold was certified" in seen
+    assert "needs JavaScript" in seen
+    assert "Exit layer" not in seen
