@@ -51,7 +51,7 @@ function tokens(group, text, layers, confidences, agreed) {
     const piece = group.pieces ? plain(group.pieces[text[position]]) : `token ${position + 1}`;
     if (group.pieces && piece.startsWith(" ") && position) box.append(" ");
     const token = element("span", group.pieces ? piece.trim() || "\u00a0" : layer, box, group.pieces ? "" : "box");
-    if (position >= agreed) token.classList.add("parted");
+    if (position === agreed) token.classList.add("parted");
     [token.style.backgroundColor, token.style.color] = group.colours[layer - 1];
     token.setAttribute("role", "option");
     token.setAttribute("aria-selected", "false");
@@ -64,7 +64,7 @@ function tokens(group, text, layers, confidences, agreed) {
 function speedup(rule) {
   if (!rule.speedup) return "not timed";
   const [ratio, low, high] = rule.speedup.map((value) => value?.toFixed(2));
-  return low && high && low !== high ? `${ratio} (${low} to ${high})` : ratio;
+  return low && high && low !== high ? `${ratio} (${low}\u2013${high})` : ratio;
 }
 
 function numbers(group, rule, drawn, agreed) {
@@ -75,7 +75,7 @@ function numbers(group, rule, drawn, agreed) {
   const rows = [
     ["mean layers", `${mean.toFixed(2)} of ${group.layers}`],
     ["tokens", layers.length],
-    ...(agreed === null ? [] : [["as the full model writes", agreed === layers.length ? "all" : `the first ${agreed}`]]),
+    ...(agreed === null ? [] : [["as the full model writes", agreed === layers.length ? "all tokens" : `the first ${agreed}`]]),
     [`D, distance to the full text (1 \u2212 ${group.similarity})`, distance.toFixed(3)],
     [`score (${group.similarity}, 0 to 1)`, score.toFixed(3)],
     ...(lost === null ? [] : [["\u0394R, score lost to the full model", lost.toFixed(3)]]),

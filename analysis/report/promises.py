@@ -100,7 +100,7 @@ def _promise(row: dict[Any, Any], layers: int) -> Promise:
     state, outcome = _outcome(row, threshold, trials, kept)
     facts = [f"{row['layers']:.2f} of {layers} layers"] if threshold is not None else ["no threshold passed"]
     if threshold is not None and pd.notna(row["speedup"]):
-        facts.append(f"{row['speedup']:.2f} times as fast")
+        facts.append(f"speedup {row['speedup']:.2f}")
     if threshold is not None and trials:
         facts.append(f"{kept} of {trials} trials")
     return Promise(state, str(row["measure"]), threshold, tuple(facts), _sentence(row, threshold), outcome)

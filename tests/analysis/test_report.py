@@ -180,7 +180,7 @@ def test_a_promise_is_said_for_anyone_and_in_full() -> None:
     assert "1 − chrF" in tolerance.terms
     assert "with probability 0.8 over the draw of n = 80 calibration texts" in tolerance.terms
     (promise,) = tolerance.promises
-    assert promise.facts == ("3.00 of 8 layers", "2.00 times as fast", "9 of 10 trials")
+    assert promise.facts == ("3.00 of 8 layers", "speedup 2.00", "9 of 10 trials")
     assert "0.8" in promise.sentence
 
 

@@ -177,7 +177,7 @@ def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, reco
             assert said["score (similarity, 0 to 1)"] == f"{row['score']:.3f}"
             assert float(said["ΔR, score lost to the full model"]) == round(full["score"] - row["score"], 3)
             ratio, low, high = frontier.loc[rule, ["speedup", "speedup_low", "speedup_high"]]
-            expected = "not timed" if pd.isna(ratio) else f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+            expected = "not timed" if pd.isna(ratio) else f"{ratio:.2f} ({low:.2f}\N{EN DASH}{high:.2f})"
             assert said["speedup of this rule (95% interval)"] == expected
             assert browser.text("full") == full["prediction"]
             assert browser.text("references") == "".join(full["reference"])
@@ -185,19 +185,20 @@ def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, reco
             assert browser.js(early) == [*row["prediction"].split(), "</s>"]
 
 
-def test_tokens_are_underlined_from_where_the_texts_part(browser: Browser, page: Path) -> None:
+def test_the_token_where_the_texts_part_is_underlined(browser: Browser, page: Path) -> None:
     browser.open(page)
     seen = set()
-    for place in range(explorer.MAX_RULES):
-        browser.choose("rule", place)
+    for rule in range(explorer.MAX_RULES):
+        browser.choose("rule", rule)
         for example in range(0, 24, 4):
             browser.choose("example", example)
             early = browser.js("[...document.querySelectorAll('#early [role=option]')].map(t => t.textContent)")
             full = [*browser.text("full").split(), "</s>"]
             same = [a == b for a, b in zip(early, full, strict=False)]
             agreed = same.index(False) if False in same else len(early)
-            assert browser.js("document.querySelectorAll('#early .parted').length") == len(early) - agreed
-            expected = "all" if agreed == len(early) else f"the first {agreed}"
+            parted = "[...document.querySelectorAll('#early [role=option]')].map(t => t.classList.contains('parted'))"
+            assert browser.js(parted) == [place == agreed for place in range(len(early))]
+            expected = "all tokens" if agreed == len(early) else f"the first {agreed}"
             assert numbers(browser)["as the full model writes"] == expected
             seen.add(agreed == len(early))
     assert seen == {True, False}
