@@ -1,39 +1,22 @@
-"""The report in a real browser: no errors, nothing that axe-core finds, texts stay texts, and the keyboard is enough.
+"""The explorer in a real browser: its numbers are the records', texts stay texts, and the keyboard is enough.
 
 Skipped where Chromium is not installed.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 import pytest
 
-from analysis import Records, load, report, rules
+from analysis import Records, report, rules
 from analysis.report import explorer
-from tests.analysis.browser import BAD_NEWS, Browser, needs_chromium
+from tests.analysis.report.browser import Browser, needs_chromium
 
 pytestmark = needs_chromium
-EVERYWHERE = pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 # What an id may be, and what a text may hold.
 AWKWARD_IDS = {"e0000": "</script>\"'><b onmouseover=alert(1)>", "e0002": '50% a/b#c?d & "it\'s"', "e0003": "שלום"}
 RIGHT_TO_LEFT, LONG, EMPTY = "e0003", "e0004", "e0005"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    started = Browser(tmp_path_factory.mktemp("profile"))
-    yield started
-    started.close()
-
-
-@pytest.fixture(scope="module")
-def page(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "index.html"
-    report.write(records, path, ["no runs on <moon>"])
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -54,64 +37,6 @@ def awkward(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("awkward") / "index.html"
     report.write(replace(records, tokens=tokens, generations=generations), path, [])
     return path
-
-
-def assert_no_bad_news(browser: Browser) -> None:
-    assert [event for event in browser.events if event.get("method") in BAD_NEWS] == []
-
-
-def numbers(browser: Browser) -> dict[str, str]:
-    """What the page says of the text that it shows."""
-    said = browser.js(
-        "[...document.querySelectorAll('#numbers div')].map(d => [...d.children].map(c => c.textContent))"
-    )
-    return dict(said)
-
-
-@EVERYWHERE
-def test_it_opens_without_errors_and_fits(browser: Browser, page: Path, width: int, dark: bool) -> None:
-    browser.events.clear()
-    browser.open(page, width, dark)
-    assert_no_bad_news(browser)
-    asked = [e["params"]["request"]["url"] for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
-    assert set(asked) <= {page.as_uri(), "about:blank"}
-    assert browser.js("document.documentElement.scrollWidth") <= width
-    assert browser.js("getComputedStyle(document.body).backgroundColor") == (
-        "rgb(21, 23, 27)" if dark else "rgb(255, 255, 255)"
-    )
-
-
-@EVERYWHERE
-def test_axe_finds_nothing(browser: Browser, page: Path, width: int, dark: bool) -> None:
-    browser.open(page, width, dark)
-    assert browser.violations() == []
-
-
-def test_axe_would_find_pale_text(browser: Browser, page: Path) -> None:
-    browser.open(page)
-    browser.js("document.querySelector('header p').style.color = '#aaaaaa'")
-    assert [found for found in browser.violations() if found.startswith("color-contrast")]
-
-
-def test_axe_finds_nothing_where_there_is_little(browser: Browser, write_run, tmp_path: Path) -> None:
-    report.write(load(write_run(n=4, timed=False, drop=("certificates",))), tmp_path / "index.html", [])
-    browser.events.clear()
-    browser.open(tmp_path / "index.html", 390)
-    assert browser.violations() == []
-    assert numbers(browser)["speedup of this rule (95% interval)"] == "not timed"
-    assert_no_bad_news(browser)
-
-
-def test_without_token_texts_the_layers_stand_below_the_text(
-    browser: Browser, records: Records, tmp_path: Path
-) -> None:
-    report.write(replace(records, tokens=records.tokens.assign(piece=None)), tmp_path / "index.html", [])
-    browser.open(tmp_path / "index.html", 390)
-    browser.choose("rule", 0)
-    browser.choose("example", 3)
-    assert browser.text("early").startswith(browser.text("full"))
-    assert browser.js("document.querySelector('#early .box').textContent") == "8"
-    assert browser.violations() == []
 
 
 def test_a_generation_with_a_script_is_text(browser: Browser, page: Path) -> None:
@@ -135,8 +60,7 @@ def test_awkward_texts_and_ids_are_shown_as_they_are(browser: Browser, awkward: 
     browser.open(awkward, 390, link=link)
     assert browser.js("document.getElementById('example').selectedOptions[0].textContent") == shown
     assert browser.text("early") == early
-    assert browser.violations() == []
-    assert_no_bad_news(browser)
+    assert browser.bad_news() == []
 
 
 def test_a_text_from_right_to_left_is_walked_from_right_to_left(browser: Browser, awkward: Path) -> None:
@@ -149,6 +73,7 @@ def test_a_text_from_right_to_left_is_walked_from_right_to_left(browser: Browser
     browser.js(f"{tokens}[0].focus()")
     browser.press("ArrowLeft")
     assert browser.js(f"{tokens}.indexOf(document.activeElement)") == 1
+    assert browser.violations() == []
 
 
 def test_an_empty_generation_says_so(browser: Browser, awkward: Path) -> None:
@@ -156,7 +81,8 @@ def test_an_empty_generation_says_so(browser: Browser, awkward: Path) -> None:
     browser.choose("example", 5)
     assert browser.text("early") == "</s>"
     assert browser.text("full") == browser.text("references") == "(no text)"
-    assert numbers(browser)["tokens"] == "1"
+    assert browser.numbers()["tokens"] == "1"
+    assert browser.violations() == []
 
 
 def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, records: Records) -> None:
@@ -170,7 +96,7 @@ def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, reco
         for example in (0, place, 23):
             browser.choose("example", example)
             row, full = (generations.loc[(*one, f"e{example:04d}")] for one in (rule, ("full", -1.0)))
-            said = numbers(browser)
+            said = browser.numbers()
             assert said["mean layers"] == f"{row['mean_exit_layer']:.2f} of 8"
             assert said["tokens"] == str(row["n_tokens"])
             assert said["D, distance to the full text (1 − similarity)"] == f"{row['textual_loss']:.3f}"
@@ -199,7 +125,7 @@ def test_the_token_where_the_texts_part_is_underlined(browser: Browser, page: Pa
             parted = "[...document.querySelectorAll('#early [role=option]')].map(t => t.classList.contains('parted'))"
             assert browser.js(parted) == [place == agreed for place in range(len(early))]
             expected = "all tokens" if agreed == len(early) else f"the first {agreed}"
-            assert numbers(browser)["as the full model writes"] == expected
+            assert browser.numbers()["as the full model writes"] == expected
             seen.add(agreed == len(early))
     assert seen == {True, False}
 
@@ -236,51 +162,3 @@ def test_next_and_another_rule_redraw(browser: Browser, page: Path) -> None:
     assert browser.text("early-title") == "Early exit: full model"
     colours = "new Set([...document.querySelectorAll('#early [role=option]')].map(t => t.style.backgroundColor)).size"
     assert browser.js(colours) == 1
-
-
-def test_a_promise_leads_to_its_texts(browser: Browser, page: Path) -> None:
-    browser.open(page)
-    browser.js("{const d = document.querySelector('.tolerance a').closest('details'); d.open = true}")
-    rule = browser.js("document.querySelector('.tolerance a').textContent").removeprefix("See the texts of ")
-    browser.js("document.querySelector('.tolerance a').click()")
-    while not browser.js("document.activeElement.id"):  # the page hears of its new address a moment later
-        pass
-    assert browser.text("early-title").startswith(f"Early exit: {rule} (certified: ")
-    assert browser.js("Math.abs(document.getElementById('texts').getBoundingClientRect().top) < 50")
-
-
-@pytest.mark.parametrize(
-    "link", ["#text/", "#text/%E0%A4%A", "#text/elsewhere/full/e0001", "#text/{}/softmax@7", "#text/{}/full/x"]
-)
-def test_a_link_to_what_is_not_here_is_said(browser: Browser, page: Path, records: Records, link: str) -> None:
-    browser.events.clear()
-    browser.open(page, link=link.format(quote(records.groups[0])))
-    assert "does not hold" in browser.text("lost")
-    assert browser.js("document.querySelectorAll('#early [role=option]').length") > 1
-    browser.choose("example", 2)
-    assert browser.text("lost") == ""
-    assert_no_bad_news(browser)
-
-
-def test_a_link_reaches_every_experiment(browser: Browser, write_run, tmp_path: Path) -> None:
-    runs = [write_run(run_id=name, name=name, n=4) for name in ("one", "two")]
-    records = load(runs)
-    report.write(records, tmp_path / "index.html", [])
-    browser.open(tmp_path / "index.html", link=f"#text/{quote(records.groups[1])}/full/e0002")
-    assert browser.js("document.getElementById('group').value") == "1"
-    assert browser.text("early-title") == "Early exit: full model"
-    assert browser.js("document.getElementById('example').value") == "2"
-    assert browser.js("document.documentElement.scrollWidth") <= 1280
-    assert browser.violations() == []
-
-
-def test_without_javascript_the_promises_stand_and_the_explorer_says_why_not(browser: Browser, page: Path) -> None:
-    browser.call("Emulation.setScriptExecutionDisabled", value=True)
-    try:
-        browser.open(page)
-        seen = browser.js("document.body.innerText")
-    finally:
-        browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    assert "a threshold was certified" in seen
-    assert "needs JavaScript" in seen
-    assert "Exit layer" not in seen

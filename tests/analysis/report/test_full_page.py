@@ -1,6 +1,5 @@
 """A full page: 500 long examples under 20 rules stay under 15 MB, and what is drawn does not grow with their number."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import pytest
 
 from analysis import Records, report, rules
 from analysis.report.explorer import MAX_RULES
-from tests.analysis.browser import BAD_NEWS, Browser, needs_chromium
+from tests.analysis.report.browser import Browser, needs_chromium
 
 EXAMPLES, TOKENS = 500, 80  # as CNN/DM: articles of some 4,000 letters, summaries of some 80 tokens
 LIMIT = 15_000_000
+pytestmark = pytest.mark.slow
 
 
 def with_long_texts(records: Records, examples: int) -> Records:
@@ -49,32 +49,25 @@ def with_long_texts(records: Records, examples: int) -> Records:
 
 
 @pytest.fixture(scope="module")
-def page(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def full(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "index.html"
     report.write(with_long_texts(records, EXAMPLES), path, [])
     return path
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    started = Browser(tmp_path_factory.mktemp("profile"))
-    yield started
-    started.close()
-
-
-def test_it_is_under_15_mb_with_every_example_in_it(page: Path) -> None:
-    assert LIMIT / 3 < page.stat().st_size < LIMIT  # and large enough to mean something
-    assert page.read_text(encoding="utf-8").count('"id":"article-') == EXAMPLES
+def test_it_is_under_15_mb_with_every_example_in_it(full: Path) -> None:
+    assert LIMIT / 3 < full.stat().st_size < LIMIT  # and large enough to mean something
+    assert full.read_text(encoding="utf-8").count('"id":"article-') == EXAMPLES
 
 
 @needs_chromium
 def test_what_is_drawn_does_not_grow_with_the_examples(
-    browser: Browser, page: Path, records: Records, tmp_path: Path
+    browser: Browser, full: Path, records: Records, tmp_path: Path
 ) -> None:
     few = tmp_path / "few.html"
     report.write(with_long_texts(records, EXAMPLES // 10), few, [])
     counts = []
-    for path, examples in ((page, EXAMPLES), (few, EXAMPLES // 10)):
+    for path, examples in ((full, EXAMPLES), (few, EXAMPLES // 10)):
         browser.events.clear()
         browser.open(path, link=f"#text/{records.groups[0]}/full/article-00003")
         assert browser.text("shown") == f"{examples} examples under {MAX_RULES} rules."
@@ -85,5 +78,5 @@ def test_what_is_drawn_does_not_grow_with_the_examples(
             browser.choose("rule", place % MAX_RULES)
         counts.append(browser.js("document.querySelectorAll(':not(option)').length"))
         assert browser.js("document.querySelectorAll('#early [role=option]').length") == TOKENS
-        assert [event for event in browser.events if event.get("method") in BAD_NEWS] == []
+        assert browser.bad_news() == []
     assert len(set(counts)) == 1
