@@ -42,10 +42,8 @@ def with_long_texts(records: Records, examples: int) -> Records:
     tokens["piece"] = pieces[(rng.zipf(1.3, len(tokens)) - 1) % len(pieces)]
     tokens["exit_layer"] = rng.integers(1, 9, len(tokens))
     tokens["confidence"] = rng.random(len(tokens))
-    group = records.groups[0]
-    return replace(
-        records, generations=generations.assign(group=group, run_id=""), tokens=tokens.assign(group=group, run_id="")
-    )
+    whose = dict(records.runs.iloc[0][["run_id", "group"]])
+    return replace(records, generations=generations.assign(**whose), tokens=tokens.assign(**whose))
 
 
 @pytest.fixture(scope="module")
