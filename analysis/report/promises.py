@@ -77,7 +77,7 @@ def verdict(tolerances: list[Tolerance]) -> str:
     words = f"For {len(early)} of {len(states)} promises a threshold was certified; {fared}."
     others = len(states) - len(early)
     if others:
-        words += f" For the other{f' {others}' if others > 1 else ''} no threshold passed, and the full model runs."
+        words += f" For the other{f' {others}' if others > 1 else ''} none passed: the full model runs."
     return words
 
 

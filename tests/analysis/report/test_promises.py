@@ -57,6 +57,6 @@ def test_the_verdict_counts_every_promise() -> None:
     assert verdict([held, held]) == "For 2 of 2 promises a threshold was certified; both held on held-out texts."
     words = verdict([held, broke, none, judged(KEPT, "naive")])
     assert words.startswith("For 2 of 3 promises a threshold was certified; on held-out texts 1 held, 1 broke.")
-    assert "For the other no threshold passed" in words
+    assert "For the other none passed" in words
     assert "For none of 1 promises" in verdict([none])
     assert "promise nothing" in verdict([judged(KEPT, "naive")])
