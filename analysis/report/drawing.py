@@ -3,6 +3,7 @@
 import io
 import re
 
+import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -10,15 +11,18 @@ from analysis import style
 
 
 def inline_svg(fig: Figure, label: str) -> Markup:
-    """The figure as one <svg> element that scales with its container; `label` is read out in its place."""
+    """The figure as one <svg> element that scales with its container; `label` is read out in its place.
+
+    Figures of one page need labels that differ: the ids of markers and clips are made of content and label.
+    """
     buffer = io.StringIO()
-    with style.context():
+    with style.context(), mpl.rc_context({"svg.hashsalt": label}):
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Several figures on a page would repeat the ids of their groups; those of markers and clips are content hashes.
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    # The ids of groups ("axes_1") would be the same in every figure.
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = svg.replace(style.INK, "currentColor")

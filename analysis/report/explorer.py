@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib as mpl
 import numpy as np
@@ -21,16 +22,19 @@ LONGEST_SOURCE = 4000
 FIRST_LETTER = 0x100
 NONE = "-"
 
+Rule = tuple[str, float | None]
 Key = tuple[str, str, float]
+FULL: Rule = ("full", None)
 
 
 def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """The explorer's data for one group.
 
-    Keys: group, layers (L), colours (L pairs of background and text), rules (label and speedup), start (the rule to
-    show first), pieces (the distinct token texts, or null where the records carry none), examples, n (examples in the
+    Keys: group, similarity (of the losses), layers (L), colours (L pairs of background and text), rules (name, label
+    and speedup with its interval, or null), start (the rule to show first), full (the full model's place in rules, or
+    null), pieces (the distinct token texts, or null where the records carry none), examples, n (examples in the
     records). An example has id, source, references, texts (distinct generations, as lists of places in `pieces`, or
-    plain text) and rules: per rule null or [place in texts, exit layers, confidences, textual loss, score]. Examples
+    plain text) and rules: per rule null or [place in texts, exit layers, confidences, D, score, ΔR or null]. Examples
     that would take the JSON beyond `most_bytes` are left out, so there may be fewer than n.
     """
     chosen = rules.shown(part.certificates, part.frontier, MAX_RULES)
@@ -51,14 +55,27 @@ def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str,
         examples.append(example)
     return {
         "group": group,
+        "similarity": str(part.runs["similarity"].iloc[0]),
         "layers": layers,
         "colours": colours(layers),
-        "rules": [{"label": _label(rule), "speedup": _speedup(part.frontier, rule)} for rule in chosen],
+        "rules": [
+            {"name": _name(rule), "label": _label(rule, part), "speedup": _speedup(part.frontier, rule)}
+            for rule in chosen
+        ],
         "start": _start(part, chosen),
+        "full": chosen.index(FULL) if FULL in chosen else None,
         "pieces": None if vocabulary is None else list(vocabulary),
         "examples": examples,
         "n": len(everything),
     }
+
+
+def link(explored: dict[str, Any], measure: str, threshold: float | None) -> str | None:
+    """The address of a rule's texts within the page, or None where the payload holds none."""
+    name = _name((measure, threshold))
+    if not explored["examples"] or all(rule["name"] != name for rule in explored["rules"]):
+        return None
+    return f"#text/{quote(explored['group'], safe='')}/{quote(name, safe='')}"
 
 
 def colours(layers: int) -> list[list[str]]:
@@ -75,13 +92,14 @@ def colours(layers: int) -> list[list[str]]:
 def _example(
     example_id: str,
     rows: pd.DataFrame,
-    chosen: list[tuple[str, float | None]],
+    chosen: list[Rule],
     tokens: dict[Key, tuple[str, str, list[str] | None]],
     vocabulary: dict[str, int] | None,
 ) -> dict[str, Any]:
+    full = rows.loc[rows["measure"] == "full", "score"]
     texts: dict[str, int] = {}
     packed: list[Any] = []
-    drawn: dict[tuple[str, float | None], list[Any]] = {}
+    drawn: dict[Rule, list[Any]] = {}
     for row in rows.itertuples():
         key = (example_id, str(row.measure), float(str(row.threshold)))
         layers, confidences, pieces = tokens.get(key, ("", "", None))
@@ -91,7 +109,8 @@ def _example(
         place = texts.setdefault(json.dumps(text), len(texts))
         if place == len(packed):
             packed.append(text)
-        drawn[_rule(key)] = [place, layers, confidences, _short(row.textual_loss), _short(row.score)]
+        lost = _short(float(full.iloc[0]) - float(str(row.score))) if len(full) else None
+        drawn[_rule(key)] = [place, layers, confidences, _short(row.textual_loss), _short(row.score), lost]
     first = rows.iloc[0]
     source = str(first["source"])
     return {
@@ -118,7 +137,7 @@ def _tokens(frame: pd.DataFrame) -> dict[Key, tuple[str, str, list[str] | None]]
     }
 
 
-def _of(frame: pd.DataFrame, chosen: list[tuple[str, float | None]]) -> pd.DataFrame:
+def _of(frame: pd.DataFrame, chosen: list[Rule]) -> pd.DataFrame:
     """The rows of the chosen rules, with -1 for the threshold of a rule that has none."""
     rows = [(measure, -1.0 if threshold is None else threshold) for measure, threshold in chosen]
     wanted = pd.DataFrame(rows, columns=["measure", "threshold"])
@@ -133,24 +152,37 @@ def _short(value: object) -> float:
     return round(float(str(value)), 3)
 
 
-def _rule(key: Key) -> tuple[str, float | None]:
+def _rule(key: Key) -> Rule:
     return key[1], None if key[2] < 0 else key[2]
 
 
-def _start(part: Records, chosen: list[tuple[str, float | None]]) -> int:
+def _start(part: Records, chosen: list[Rule]) -> int:
     standing = rules.representative(rules.own(part.certificates), part.frontier).items()
     return next((chosen.index(rule) for rule in standing if rule in chosen), 0)
 
 
-def _label(rule: tuple[str, float | None]) -> str:
+def _name(rule: Rule) -> str:
+    measure, threshold = rule
+    return measure if threshold is None else f"{measure}@{threshold}"  # in full: two thresholds never share a name
+
+
+def _label(rule: Rule, part: Records) -> str:
     measure, threshold = rule
     if threshold is None:
         return {"full": "full model", "oracle": "oracle"}.get(measure, measure)
-    return f"static, layer {threshold:g}" if measure == "static" else f"{measure}, threshold {threshold:g}"
+    if measure == "static":
+        return f"static, layer {threshold:g}"
+    own = rules.own(part.certificates)
+    own = own[own["trial"].isna() & (own["measure"] == measure) & (own["threshold"] == threshold)]
+    promised = "; ".join(f"{row.objective} δ = {row.delta:g}" for row in own.itertuples())
+    return f"{measure}, λ = {threshold:g}" + (f" (certified: {promised})" if promised else "")
 
 
-def _speedup(frontier: pd.DataFrame, rule: tuple[str, float | None]) -> float | None:
+def _speedup(frontier: pd.DataFrame, rule: Rule) -> list[float | None] | None:
     measure, threshold = rule
     rows = frontier[(frontier["measure"] == measure) & frontier["speedup"].notna()]
     rows = rows[rows["threshold"].isna() if threshold is None else rows["threshold"] == threshold]
-    return round(float(rows["speedup"].iloc[0]), 2) if len(rows) else None
+    if not len(rows):
+        return None
+    bounds = [float(value) for value in rows[["speedup", "speedup_low", "speedup_high"]].iloc[0]]
+    return [None if np.isnan(value) else round(value, 2) for value in bounds]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from markupsafe import Markup
 from analysis import plots, tables
 from analysis.load import Records
 from analysis.report.drawing import inline_svg
-from analysis.report.explorer import MAX_BYTES, payload
-from analysis.report.promises import Promise, promises
+from analysis.report.explorer import MAX_BYTES, link, payload
+from analysis.report.promises import Tolerance, tolerances, verdict
 from calm_bench.errors import InputError
 
 
@@ -26,15 +27,15 @@ def write(records: Records, path: Path, missing: list[str]) -> None:
     Raises:
         OSError: `path` cannot be written.
     """
-    groups = [_group(records.of(group), group) for group in records.groups]
-    share = MAX_BYTES // len(groups)
+    parts = {group: records.of(group) for group in records.groups}
+    data = [payload(part, group, MAX_BYTES // len(parts)) for group, part in parts.items()]
     script = _asset("page.js")
     page = (
         _environment()
         .get_template("page.html.j2")
         .render(
-            groups=groups,
-            data=[payload(records.of(group), group, share) for group in records.groups],
+            groups=[_group(part, explored) for part, explored in zip(parts.values(), data, strict=True)],
+            data=data,
             missing=missing,
             notes=records.notes,
             style=Markup(_asset("page.css")),
@@ -46,36 +47,40 @@ def write(records: Records, path: Path, missing: list[str]) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def _group(part: Records, group: str) -> dict[str, Any]:
+def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
     runs = part.runs
     promised, certified = _certified(part)
     return {
-        "name": group,
+        "name": explored["group"],
         "runs": runs.to_dict("records"),
+        "quality": runs["quality"].iloc[0],
+        "similarity": runs["similarity"].iloc[0],
         "n": int(part.frontier["n"].max()),
-        "layers": int(runs["layers"].max()),
-        "promises": promised,
+        "layers": explored["layers"],
+        "tolerances": promised,
+        "verdict": verdict(promised),
         "certified": certified,
-        "frontier": _frontier(part),
+        "frontier": _frontier(part, explored["group"]),
+        "link": partial(link, explored),
     }
 
 
-def _certified(part: Records) -> tuple[list[Promise], pd.DataFrame | None]:
+def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
     try:
         table = tables.certified(part.certificates, part.frontier)
     except InputError:
         return [], None
-    layers = int(part.runs["layers"].max())
     shown = tables.certified_shown(table).drop(columns="experiment")
-    return promises(table, layers), shown.loc[:, (shown != "").any()]
+    promised = tolerances(table, int(part.runs["layers"].max()), str(part.runs["similarity"].iloc[0]))
+    return promised, shown.loc[:, (shown != "").any()]
 
 
-def _frontier(part: Records) -> Markup | None:
+def _frontier(part: Records, group: str) -> Markup | None:
     try:
         fig = plots.frontier(part.frontier, quality=str(part.runs["quality"].iloc[0]))
     except InputError:
         return None
-    return inline_svg(fig, "Quality against mean decoder layers per token, one curve per measure")
+    return inline_svg(fig, f"Quality against mean decoder layers per token, one curve per measure, {group}")
 
 
 def _environment() -> Environment:

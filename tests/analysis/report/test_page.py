@@ -7,13 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from analysis import Records, load, report, rules
 from analysis.report import explorer
-from analysis.report.promises import promises
-from analysis.tables import certified
 
 
 class Page(HTMLParser):
@@ -37,10 +34,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(records: Records, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("page") / "index.html"
-    report.write(records, path, ["no runs on <moon>"])
-    return path.read_text(encoding="utf-8")
+def text(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
 def unpack(data: dict[str, Any], example: dict[str, Any], rule: int) -> tuple[list[str], list[int], list[float | None]]:
@@ -137,23 +132,6 @@ def test_token_text_reads_on_its_colour(layers: int) -> None:
     for back, front in pairs:
         low, high = sorted((luminance(back), luminance(front)))
         assert (high + 0.05) / (low + 0.05) >= 4.5
-
-
-def test_promises_say_whether_they_held() -> None:
-    def outcome(losses: list[float]) -> str:
-        base = {"group": "g", "objective": "textual", "delta": 0.1, "epsilon": 0.2, "measure": "state", "method": "ltt"}
-        rest = {"n_calibration": 80, "threshold": 0.5, "p_value": 0.01, "mean_exit_layer": 3.0}
-        rows = [{"trial": None, "test_loss": None}, *({"trial": i, "test_loss": x} for i, x in enumerate(losses))]
-        certificates = pd.DataFrame([base | rest | row for row in rows])
-        frontier = pd.DataFrame([{"group": "g", "measure": "state", "threshold": 0.5, "score": 40.0, "speedup": 2.0}])
-        (promise,) = promises(certified(certificates, frontier), 8)
-        assert "0.8" in promise.sentence
-        assert "state 0.5, 3.00 of 8 layers" in promise.short
-        return promise.state
-
-    assert outcome([0.05] * 9 + [0.2]) == "held"
-    assert outcome([0.05] * 7 + [0.2] * 3) == "broke"
-    assert outcome([]) == "untested"
 
 
 def test_a_run_without_certificates_promises_nothing(write_run, tmp_path: Path) -> None:
