@@ -4,13 +4,11 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jinja2.utils import htmlsafe_json_dumps
-from matplotlib.colors import to_hex, to_rgb
 
-from analysis import rules
+from analysis import rules, style
 from analysis.load import Records
 
 MAX_BYTES = 13_000_000
@@ -57,7 +55,7 @@ def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str,
         "group": group,
         "similarity": str(part.runs["similarity"].iloc[0]),
         "layers": layers,
-        "colours": colours(layers),
+        "colours": style.layer_colours(layers),
         "rules": [
             {"name": _name(rule), "label": _label(rule, part), "speedup": _speedup(part.frontier, rule)}
             for rule in chosen
@@ -76,17 +74,6 @@ def link(explored: dict[str, Any], measure: str, threshold: float | None) -> str
     if not explored["examples"] or all(rule["name"] != name for rule in explored["rules"]):
         return None
     return f"#text/{quote(explored['group'], safe='')}/{quote(name, safe='')}"
-
-
-def colours(layers: int) -> list[list[str]]:
-    """For layers 1..L a background, pale for early exits and dark for late ones, and a text colour that reads on it."""
-    pairs = []
-    for colour in mpl.colormaps["cividis"](np.linspace(0.97, 0.08, layers)):
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-        luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))  # WCAG's relative luminance
-        dark_text = (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05)
-        pairs.append([to_hex(colour), "#000000" if dark_text else "#ffffff"])
-    return pairs
 
 
 def _example(

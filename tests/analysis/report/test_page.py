@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from analysis import Records, load, report, rules
+from analysis import Records, load, report, rules, style
 from analysis.report import explorer
 
 
@@ -127,7 +127,7 @@ def test_token_text_reads_on_its_colour(layers: int) -> None:
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    pairs = explorer.colours(layers)
+    pairs = style.layer_colours(layers)
     assert len({back for back, _ in pairs}) == layers
     for back, front in pairs:
         low, high = sorted((luminance(back), luminance(front)))
