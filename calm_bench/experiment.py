@@ -32,7 +32,7 @@ from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.precision import float32_agreement
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probe import probe
-from calm_bench.stages.score import Scores, score
+from calm_bench.stages.score import Floats, Scores, score_all
 from calm_bench.tasks.task import Example, Task
 
 
@@ -69,13 +69,13 @@ def run(config: Config, command: str | None = None, ended_early: Callable[[Run],
 
 
 def assist(config: Config) -> None:
-    """Train and decode with the first process, in step with its `run`; the rest of a run it does alone."""
+    """Train, decode and score with the first process, in step with its `run`; the rest of a run it does alone."""
     device = choose_device(config.device)
     processes.join(device)
     if processes.agree(False):
         task, examples = _data(config)
         if processes.agree(False):
-            _decode(config, StageCache(config.runs_dir), device, task, examples)
+            _texts(config, StageCache(config.runs_dir), device, task, examples)
 
 
 def finished(config: Config) -> Run | None:
@@ -89,9 +89,8 @@ def finished(config: Config) -> Run | None:
 
 def _run(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
     cache, bootstrap_seed = StageCache(config.runs_dir), config.calibration.bootstrap_seed
-    model, model_identity, rules, generations, tokens = _decode(config, cache, device, task, examples)
-    scored = score(generations, task)
-    scores = Scores.of(scored, task.quality)
+    model, model_identity, rules, tokens, (scored, statistics) = _texts(config, cache, device, task, examples)
+    scores = Scores.of(scored, task.quality, statistics)
     points = frontier(scores, bootstrap_seed)
     promised, issued = certificates(scores, config.calibration)
     subject = Subject(model, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
@@ -124,16 +123,16 @@ def _data(config: Config) -> tuple[Task, list[Example]]:
     return task, task.examples(task.split, config.limit)
 
 
-def _decode(
+def _texts(
     config: Config, cache: StageCache, device: str, task: Task, examples: list[Example]
-) -> tuple[EarlyExitT5, str, list[Rule], pd.DataFrame, pd.DataFrame]:
-    """What several processes share: the model, its identity, the rules, and the tables generations and tokens."""
+) -> tuple[EarlyExitT5, str, list[Rule], pd.DataFrame, tuple[pd.DataFrame, Floats]]:
+    """What several processes share: the model, its identity, the rules, all tokens, and all texts with their scores."""
     training_task = _training_task(config, task)
     model, model_identity = prepare(config, task, training_task, cache, device)
     grids = make_grids(config, model, model_identity, task, training_task, cache)
     rules = make_rules(config, task, model.depth, grids)
-    generations, tokens = generate(model, model_identity, task, examples, rules, cache, config.batch_size)
-    return model, model_identity, rules, generations, tokens
+    decoded = generate(model, model_identity, task, examples, rules, cache, config.batch_size)
+    return model, model_identity, rules, decoded.tokens, score_all(decoded, task, cache)
 
 
 def run_id(config: Config) -> str:

@@ -2,7 +2,8 @@
 
     torchrun --nproc_per_node=4 -m calm_bench +experiment=cnndm
 
-They train together and each decodes its share of the examples; what they decode meets in runs_dir, which all must see.
+They train together, and each decodes and scores its share of the examples; the shares meet in runs_dir, which all must
+see.
 The first one leads: it alone holds locks, certifies, times, writes the record and speaks to people.
 """
 
@@ -30,6 +31,16 @@ def rank() -> int:
 def is_first() -> bool:
     """Whether this process leads."""
     return rank() == 0
+
+
+def share(parts: int) -> range:
+    """Which of so many parts, from 0, are this process's."""
+    return range(rank(), parts, count())
+
+
+def label(what: str) -> str:
+    """What a progress bar is called that shows the first process's share alone."""
+    return what if count() == 1 else f"{what}, share of 1 in {count()}"
 
 
 def join(device: str) -> None:

@@ -50,7 +50,7 @@ def test_several_processes_leave_the_record_of_one(
     count: int, alone: Run, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     out, err = start(count, f"model.path={tiny_checkpoint}", *COMMAND, cwd=tmp_path).communicate(timeout=300)
-    assert err.count("  0%") == 2, err  # one bar each for decoding and timing
+    assert err.count("  0%|") == 3, err  # one bar each for decoding, scoring and timing
     assert f"decode, share of 1 in {count}: 100%" in err
     assert [line for line in out.splitlines() if line.startswith("run: ")] == [f"run: runs/{alone.run_id}"]
     together = Run.open(tmp_path / "runs" / alone.run_id)

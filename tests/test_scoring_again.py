@@ -12,7 +12,9 @@ from tests.metrics.test_bleurt import save_bert
 pytestmark = pytest.mark.slow
 
 
-def test_another_metric_decodes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_another_metric_decodes_nothing_and_another_promise_scores_nothing(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
     command = [f"model.path={tiny_checkpoint}", "limit=20", "task.max_new_tokens=8", *cli.QUICK]
 
     def run(*options: str) -> Run:
@@ -20,12 +22,20 @@ def test_another_metric_decodes_nothing(tiny_checkpoint: Path, tmp_path: Path) -
         assert done.returncode == 0, done.stderr
         return Run.open(tmp_path / done.stdout.splitlines()[-1].removeprefix("run: "))
 
+    def kept(stage: str) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"runs/stages/{stage}-*/[0-9]*/*")}
+
     def decoded() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/stages/decode-*/[0-9]*/*")}
+        return kept("decode") | kept("reliability")
 
     first = run()
-    before = decoded()
+    before, scored = decoded(), kept("score")
     assert before
+    assert scored
+    promised = run("calibration.textual=[0.3]", "calibration.seed=3")
+    assert (decoded(), kept("score")) == (before, scored)
+    assert set(promised.read("certificates")["delta"]) == {0.3, 0.02, 0.05}
+    pd.testing.assert_frame_equal(promised.read("generations"), first.read("generations"))
     bleurt = save_bert(tmp_path / "bleurt")
     second = run("+metric@task.similarity=bleurt", f"task.similarity.path={bleurt}", "+metric@task.quality=rouge1")
     third = run("task.similarity._target_=calm_bench.metrics.rouge.RougeLsum")

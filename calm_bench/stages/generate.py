@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,21 @@ from calm_bench.stages import identity
 from calm_bench.tasks.task import Example, Task
 
 CHUNK = 128  # examples decoded between two writes: what a killed run can lose
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """All texts.
+
+    Attributes:
+        identity: a word that changes whenever they do.
+        generations: a row for each example and rule, examples outermost; scores are still missing.
+        tokens: a row for each token.
+    """
+
+    identity: str
+    generations: pd.DataFrame
+    tokens: pd.DataFrame
 
 
 def adaptive(config: Config, task: Task) -> list[tuple[Measure, Decay]]:
@@ -66,14 +82,10 @@ def generate(
     rules: Sequence[Rule],
     cache: StageCache,
     batch_size: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Decoded:
     """Decode, or take from the cache what was decoded before.
 
     Several processes decode a chunk each in turn; every one of them returns what all have decoded.
-
-    Returns:
-        generations: a row for each example and rule, examples outermost; scores are still missing.
-        tokens: a row for each token.
     """
     key = {
         "schema": SCHEMA_VERSION,
@@ -85,12 +97,11 @@ def generate(
     }
     weights = FusedT5(model)
     parts = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
-    mine = range(processes.rank(), len(parts), processes.count())
+    mine = processes.share(len(parts))
     total = sum(len(parts[number]) for number in mine)
-    what = "decode" if processes.count() == 1 else f"decode, share of 1 in {processes.count()}"
     with (
         cache.hold_together("decode", key) as folder,
-        tqdm(total=total, desc=what, unit="text", disable=not processes.is_first()) as bar,
+        tqdm(total=total, desc=processes.label("decode"), unit="text", disable=not processes.is_first()) as bar,
     ):
         chunks = Chunks(folder)
         for number in mine:
@@ -106,7 +117,7 @@ def generate(
             }
             chunks.write(number, frames)
     frames = chunks.read_all()
-    return frames["generations"], frames["tokens"]
+    return Decoded(folder.name, frames["generations"], frames["tokens"])
 
 
 def shape_of(model: EarlyExitT5) -> flops.Shape:

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from calm_bench import processes
 from calm_bench.calibration import risk_loss, textual_loss
 from calm_bench.errors import InputError
+from calm_bench.records.stages import Chunks, StageCache
 
 if TYPE_CHECKING:  # `calm_bench.certify` reads scores without torch, which these would import
     from calm_bench.metrics.metric import Metric
+    from calm_bench.stages.generate import Decoded
     from calm_bench.tasks.task import Task
 
 Floats = NDArray[np.float64]
 BASELINES = ("full", "oracle", "static")
+LOSSES = ["score", "textual_loss", "risk_loss"]
+PART = 128  # examples scored between two writes
 
 
 def score(generations: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -34,6 +40,38 @@ def score(generations: pd.DataFrame, task: Task) -> pd.DataFrame:
         textual_loss=textual_loss(task.similarity.scores(predictions, full_texts)),
         risk_loss=risk_loss(scores, full_scores),
     )
+
+
+def score_all(decoded: Decoded, task: Task, cache: StageCache) -> tuple[pd.DataFrame, Floats]:
+    """Score all texts, or take from the cache how they were scored before; several processes score a part each in turn.
+
+    Returns:
+        The generations as `score` gives them.
+        The quality metric's sufficient statistics of each row, (rows, k).
+    """
+    generations = decoded.generations
+    metrics = {"quality": task.quality, "similarity": task.similarity}
+    said = {name: [type(metric).__qualname__, metric.description] for name, metric in metrics.items()}
+    # Rows of one example stand together, as many as there are rules.
+    step = PART * max(1, len(generations) // max(1, generations["example_id"].nunique()))
+    parts = [generations.iloc[start : start + step] for start in range(0, len(generations), step)]
+    mine = processes.share(len(parts))
+    total = sum(len(parts[number]) for number in mine)
+    with (
+        cache.hold_together("score", {"texts": decoded.identity, **said}) as folder,
+        tqdm(total=total, desc=processes.label("score"), unit="text", disable=not processes.is_first()) as bar,
+    ):
+        chunks = Chunks(folder)
+        for number in mine:
+            part = parts[number]
+            if not chunks.done(number):
+                references = [tuple(texts) for texts in part["reference"]]
+                statistics = task.quality.statistics(part["prediction"].tolist(), references)
+                frames = {"losses": score(part, task)[LOSSES], "quality": pd.DataFrame(statistics).rename(columns=str)}
+                chunks.write(number, frames)
+            bar.update(len(part))
+    frames = chunks.read_all()
+    return generations.assign(**frames["losses"]), frames["quality"].to_numpy(np.float64)
 
 
 class Label(NamedTuple):
@@ -70,8 +108,10 @@ class Scores:
     _statistics: dict[int, Floats] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, generations: pd.DataFrame, quality: Metric) -> Scores:
+    def of(cls, generations: pd.DataFrame, quality: Metric, statistics: Floats | None = None) -> Scores:
         """Lay out a scored generations table, examples outermost, as runs record it.
+
+        statistics: the quality metric's sufficient statistics of each row, (rows, k), where they are known.
 
         Raises InputError where the full model is missing, or an example lacks a rule.
         """
@@ -102,6 +142,7 @@ class Scores:
             flops_elbayad=column("flops_elbayad"),
             predictions=generations["prediction"].to_numpy(np.object_).reshape(by_rule).T,
             references=[tuple(texts) for texts in generations["reference"].iloc[:: len(rules)]],
+            _statistics={} if statistics is None else {r: statistics[r :: len(rules)] for r in range(len(rules))},
         )
 
     def rows_of(self, measure: str) -> list[int]:
