@@ -57,7 +57,7 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), 2)
     except Terminated:
-        _fail("terminated; the record says interrupted, and the same command goes on from it", 143)
+        _fail("terminated; the same command goes on from where it was", 143)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from where it was", 130)
     except JobFailed:
@@ -101,12 +101,13 @@ def _run(config: Config) -> Run:
     from calm_bench import experiment, summary
 
     earlier = experiment.finished(config)
-    record = experiment.run(config, _command(), ended_early=lambda record: _mirror(config, record, {}))
-    pictures, report = _draw(record)
+    record = experiment.run(config, _command(), ended_early=lambda record: _mirror(config, record))
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
-    if not earlier or "WANDB_SWEEP_ID" in os.environ:  # an agent waits for this trial's numbers, old or new
-        _mirror(config, record, pictures)
+    try:
+        pictures, report = _draw(record)
+    finally:  # the record is finished, whatever becomes of its pictures
+        _mirror(config, record)
     print("\n".join(summary.lines(record)))
     print()
     print(f"frontier: {next(path for name, path in pictures.items() if name.startswith('frontier'))}")
@@ -126,10 +127,14 @@ def _command() -> str:
     return shlex.join(["python", "-m", "calm_bench", *HydraConfig.get().overrides.task])
 
 
-def _mirror(config: Config, record: Run, pictures: dict[str, Path]) -> None:
+def _mirror(config: Config, record: Run) -> None:
     from calm_bench.records.mirror import mirror
 
-    mirror(record, pictures, group=config.name, **vars(config.tracking))
+    wandb_id = os.environ.get("WANDB_RUN_ID")
+    if wandb_id and HydraConfig.get().mode is RunMode.MULTIRUN:
+        log.warning("W&B: WANDB_RUN_ID=%s is left aside: the jobs of a multirun have an id each", wandb_id)
+        wandb_id = None
+    mirror(record, group=config.name, wandb_id=wandb_id, **vars(config.tracking))
 
 
 def _draw(record: Run) -> tuple[dict[str, Path], Path]:

@@ -24,7 +24,7 @@ MIRROR = """
 import sys
 from calm_bench.records import Run
 from calm_bench.records.mirror import mirror
-mirror(Run.open(sys.argv[1]), {}, mode=sys.argv[2])
+mirror(Run.open(sys.argv[1]), mode=sys.argv[2])
 """
 READ = """
 import pickle, sys

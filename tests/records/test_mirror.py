@@ -45,7 +45,8 @@ def finished(run: Run, frames: Frames) -> Run:
 def figure(finished: Run) -> Path:
     from PIL import Image
 
-    path = finished.path / "frontier.png"
+    path = finished.path / "figures" / "frontier.png"
+    path.parent.mkdir()
     Image.new("RGB", (4, 4)).save(path)
     return path
 
@@ -81,7 +82,7 @@ def test_a_finished_run_is_mirrored_offline(
 ) -> None:
     before = os.environ.get("WANDB_DATA_DIR")
     with caplog.at_level(logging.INFO, logger="calm_bench"):
-        mirror(finished, {"frontier": figure}, mode="offline", project="a-project", group="a-group", tags=["demo"])
+        mirror(finished, mode="offline", project="a-project", group="a-group", tags=["demo"])
     assert os.environ.get("WANDB_DATA_DIR") == before
     assert "".join(capfd.readouterr()) == ""
     (folder,) = (finished.path / "wandb").glob("offline-run-*")
@@ -142,7 +143,7 @@ def test_a_run_that_did_not_finish_is_mirrored_with_its_state(
     monkeypatch.setenv("WANDB_TAGS", "one,two")
     run.write("generations", frames["generations"])
     run.mark(status)
-    mirror(run, {}, mode="offline", group="ours", tags=["three"])
+    mirror(run, mode="offline", group="ours", tags=["three"])
     records = _written(next(run.path.glob("wandb/offline-run-*/run-*.wandb")))
     (start,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert (start.run_group, start.display_name, list(start.tags)) == (
@@ -160,7 +161,7 @@ def test_validation_by_layer_becomes_curves(finished: Run) -> None:
     lines = ["step,score,layer,loss,agreement", "2,10,1,3.5,0.5", "2,10,2,3.0,1", "4,12,1,3.25,0.5", "4,12,2,2.5,1"]
     (training / "validation_by_layer.csv").write_text("\n".join(lines))
     finished.finish(model_identity="train-1")
-    mirror(finished, {}, mode="offline")
+    mirror(finished, mode="offline")
     records = _written(next(finished.path.glob("wandb/offline-run-*/run-*.wandb")))
     rows = [_values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
     assert [rows[i]["training/step"] for i in (0, 1)] == [2, 4]
@@ -177,25 +178,30 @@ def test_w_and_b_failing_costs_one_line(
         raise RuntimeError("the server\nis on fire")
 
     monkeypatch.setattr(wandb, "init", broken)
-    mirror(finished, {}, mode="online")
+    mirror(finished, mode="online")
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
     assert caplog.records[0].getMessage() == (
         f"W&B: not mirrored (RuntimeError: the server); {finished.path} is complete"
     )
 
 
-def test_a_figure_that_is_missing_costs_one_line(
-    finished: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+def test_a_figure_that_cannot_be_read_costs_one_line_and_is_tried_again(
+    finished: Run, figure: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    mirror(finished, {"frontier": finished.path / "nowhere.png"}, mode="offline")
+    figure.write_bytes(b"no picture")
+    mirror(finished, mode="offline")
     assert [entry.levelname for entry in _ours(caplog)] == ["WARNING"]
     assert "".join(capfd.readouterr()) == ""
-    assert finished.read("frontier") is not None
+    figure.unlink()
+    mirror(finished, mode="offline")
+    assert [entry.levelname for entry in _ours(caplog)] == ["WARNING"]
+    (file,) = finished.path.glob("wandb/offline-run-*/run-*.wandb")
+    assert [record.exit.exit_code for record in _written(file) if record.WhichOneof("record_type") == "exit"] == [0]
 
 
 def test_disabled_leaves_nothing(finished: Run) -> None:
     before = sorted(finished.path.rglob("*"))
-    mirror(finished, {}, mode="disabled")
+    mirror(finished, mode="disabled")
     assert sorted(finished.path.rglob("*")) == before
 
 
@@ -241,7 +247,7 @@ import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
 from calm_bench.records import Run
 from calm_bench.records.mirror import mirror
-mirror(Run.open(sys.argv[1]), {})
+mirror(Run.open(sys.argv[1]))
 """
 
 
@@ -257,14 +263,13 @@ def test_a_server_that_does_not_answer_is_given_up_within_seconds(finished: Run,
             text=True,
             timeout=80,
         )
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < 30
     assert done.returncode == 0
     assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("WARNING W&B: no answer")
-    assert lines[1].startswith("INFO W&B: offline; upload it with")
-    assert len(list((finished.path / "wandb").glob("offline-run-*"))) == 1
+    (folder,) = (finished.path / "wandb").glob("offline-run-*")
+    assert done.stdout.splitlines() == [
+        f"WARNING W&B: not uploaded (no end after 10 s); later: `wandb sync {folder}`, or this command again"
+    ]
 
 
 def test_shares_of_exit_layers_add_up_for_every_rule(frames: Frames) -> None:
