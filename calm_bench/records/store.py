@@ -230,13 +230,18 @@ def find(runs_dir: str | Path) -> list[Run]:
     Raises:
         InputError: `runs_dir` is not a folder, or a run's run.json cannot be read.
     """
+    runs = [Run.open(folder) for folder in run_folders(runs_dir)]
+    return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
+
+
+def run_folders(runs_dir: str | Path) -> list[Path]:
+    """The folders of the runs that `find` opens, in the order of their names. Raises InputError for no folder."""
     folder = Path(runs_dir)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a runs_dir or one run's folder")
     if (folder / RUN_FILE).exists():
-        return [Run.open(folder)]
-    runs = [Run.open(file.parent) for file in folder.glob(f"[!.]*/{RUN_FILE}")]
-    return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
+        return [folder]
+    return sorted(file.parent for file in folder.glob(f"[!.]*/{RUN_FILE}"))
 
 
 def _empty(folder: Path) -> None:
