@@ -128,6 +128,24 @@ def test_an_interrupted_run_is_mirrored_as_such_and_then_as_finished(
     assert whole.folder.name.split("-")[-1] == copy.folder.name.split("-")[-1]
 
 
+def test_the_id_that_the_environment_gives_is_one_runs_alone(
+    command: list[str], cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_ENTITY", "somebody")
+    done = cli.run(*command, "tracking.mode=offline", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    (file,) = cwd.glob("runs/*/wandb/offline-run-*/run-mine.wandb")
+    (start,) = [record.run for record in records_of(file) if record.WhichOneof("record_type") == "run"]
+    assert (start.run_id, start.project, start.entity) == ("mine", "theirs", "somebody")
+
+    done = cli.run("-m", "seed=1,2", *command, "tracking.mode=offline", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("W&B: WANDB_RUN_ID=mine is left aside: the jobs of a multirun have an id each") == 2
+    assert len({path.name for path in cwd.glob("runs/*/wandb/offline-run-*/run-*.wandb")}) == 3
+
+
 def test_later_promises_reach_w_and_b_and_the_copy_is_of_the_record_as_it_is(
     command: list[str], tmp_path: Path
 ) -> None:

@@ -49,7 +49,8 @@ def mirror(
         mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says; without it online where this machine is
             logged in, else offline.
         group, tags: WANDB_RUN_GROUP wins over the first; the task, the model, the measures and WANDB_TAGS join the
-            second. WANDB_NAME, WANDB_NOTES, WANDB_JOB_TYPE and WANDB_DIR win over what stands here, too.
+            second. WANDB_NAME, WANDB_NOTES, WANDB_JOB_TYPE and WANDB_DIR win over what stands here, too. WANDB_SILENT
+            leaves the warnings, WANDB_INIT_TIMEOUT says how long a server is waited for, WANDB_RESUME is refused.
         wandb_id: the id of the run in W&B, instead of the record's own.
     """
     told = logging.DEBUG if os.environ.get("WANDB_SILENT", "").lower() in ("true", "1") else logging.INFO
@@ -193,6 +194,8 @@ def _one_line(error: Exception) -> str:
 def _environment() -> Iterator[None]:
     """W&B without its own messages and reports; its variables are as they were afterwards."""
     before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    if resume := os.environ.pop("WANDB_RESUME", None):
+        log.warning("W&B: WANDB_RESUME=%s is left aside: every copy of a record is whole", resume)
     os.environ["WANDB_SILENT"] = "true"
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:

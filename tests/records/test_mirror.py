@@ -242,6 +242,55 @@ def test_wandb_mode_decides_what_auto_means_and_nothing_else(
     assert resolve_mode("offline") == "offline"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("WANDB_NAME", "mine", "display_name", "mine"),
+        ("WANDB_NOTES", "mine", "notes", "mine"),
+        ("WANDB_TAGS", "one,two", "tags", ["demo", "one", "two", "three"]),
+        ("WANDB_RUN_GROUP", "mine", "run_group", "mine"),
+        ("WANDB_JOB_TYPE", "mine", "job_type", "mine"),
+        ("WANDB_RESUME", "must", "resumed", False),
+        ("WANDB_DIR", "elsewhere", "display_name", "first"),
+        ("WANDB_SILENT", "true", "display_name", "first"),
+        ("WANDB_INIT_TIMEOUT", "1", "display_name", "first"),
+        ("WANDB_DATA_DIR", "elsewhere", "display_name", "first"),
+    ],
+)
+def test_w_and_bs_variables_are_respected_or_refused_in_words(
+    run: Run, frames: Frames, variable: str, value: str, field: str, expected: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    value = str(tmp_path / value) if value == "elsewhere" else value
+    monkeypatch.setenv(variable, value)
+    run.mark("interrupted")
+    with caplog.at_level(logging.INFO, logger="calm_bench"):
+        mirror(run, mode="offline", group="ours", tags=["three"])
+    place = tmp_path / "elsewhere" if variable == "WANDB_DIR" else run.path
+    (file,) = place.glob("wandb/offline-run-*/run-*.wandb")
+    (start,) = [record.run for record in records_of(file) if record.WhichOneof("record_type") == "run"]
+    found = getattr(start, field)
+    assert (list(found) if field == "tags" else found) == expected
+    assert os.environ[variable] == value
+    said = [entry.getMessage() for entry in _ours(caplog)]
+    if variable == "WANDB_RESUME":
+        assert said.pop(0) == "W&B: WANDB_RESUME=must is left aside: every copy of a record is whole"
+    assert len(said) == (0 if variable == "WANDB_SILENT" else 1)
+    caplog.clear()
+    monkeypatch.delenv(variable)
+    mirror(run, mode="offline")
+    assert _ours(caplog) == []  # W&B has it, wherever the copy is
+
+
+def test_a_mode_that_w_and_b_does_not_have_is_refused_in_words(
+    finished: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    mirror(finished)
+    assert "WANDB_MODE=ofline must be online, offline or disabled" in caplog.text
+    assert not list(finished.path.glob("wandb/*"))
+
+
 MIRROR = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
