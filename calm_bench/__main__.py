@@ -5,18 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import multiprocessing
 import os
 import shlex
 import shutil
-import signal
 import sys
-import tempfile
-import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -25,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from calm_bench import config as configuration
-from calm_bench import processes
+from calm_bench import processes, signals
 from calm_bench.errors import InputError
 from calm_bench.refusal import one_line
 
@@ -34,15 +28,10 @@ if TYPE_CHECKING:
     from calm_bench.records.store import Run
 
 log = logging.getLogger("calm_bench")
-JOB_SECONDS = 30.0  # for a job of a multirun to close its record when all is to end
 
 
 class JobFailed(Exception):
     """A job of a multirun has failed and said why. A lone job exits; here the other jobs are still to run."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, with another exit status."""
 
 
 def main() -> None:
@@ -50,9 +39,7 @@ def main() -> None:
 
     Exit status: 0, 1 if a job of a multirun failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _end)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
-        signal.signal(signal.SIGINT, _end)
+    signals.take()
     # Hydra's parser takes `-m` before or after all options, people also write it between them.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     configuration.register()
@@ -63,7 +50,7 @@ def main() -> None:
             command()
     except InputError as error:
         _fail(str(error), 2)
-    except Terminated:
+    except signals.Terminated:
         _fail("terminated; the same command goes on from where it was", 143)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from where it was", 130)
@@ -79,7 +66,7 @@ def main() -> None:
 
 def _job(composed: DictConfig) -> None:
     configuration.register()  # a launcher runs jobs in processes that have not been through main()
-    with contextlib.redirect_stderr(sys.__stderr__), _ends_on_sigterm():
+    with contextlib.redirect_stderr(sys.__stderr__), signals.in_a_job():
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         _quiet_libraries()
         try:
@@ -170,36 +157,6 @@ def _quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     for noisy in ("httpx", "filelock", "absl", "datasets", "evaluate", "huggingface_hub"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    """Stop here, once the jobs in a launcher's processes have closed their records: joblib would kill them."""
-    jobs = [job for job in multiprocessing.active_children() if _sign(os.getpid(), job.pid).exists()]
-    for job in jobs:
-        job.terminate()
-    deadline = time.monotonic() + JOB_SECONDS
-    while time.monotonic() < deadline and any(_sign(os.getpid(), job.pid).exists() and job.is_alive() for job in jobs):
-        time.sleep(0.05)
-    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """A job ends on SIGTERM in a launcher's process, too; there it shows for its length that it runs."""
-    before = signal.signal(signal.SIGTERM, _end)
-    sign = None if before is _end else _sign(os.getppid(), os.getpid())
-    try:
-        if sign:
-            sign.touch()
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        if sign:
-            sign.unlink(missing_ok=True)
-
-
-def _sign(parent: int, process: int | None) -> Path:
-    return Path(tempfile.gettempdir()) / f"calm-bench-{parent}-{process}"
 
 
 def _fail(line: str, status: int) -> NoReturn:
