@@ -4,8 +4,10 @@ import base64
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.offline import read
 from calm_bench.records import Run
 from tests import cli
 from tests.wandb_stub import Stub, serving
@@ -87,6 +90,34 @@ def test_a_server_that_hangs_costs_seconds_and_is_served_later(fault: str, finis
     assert python(stub, "-c", MIRROR, str(finished.path)) == []  # W&B has it
 
 
+def test_an_upload_that_is_interrupted_ends_at_once_and_is_done_later(finished: Run, stub: Stub) -> None:
+    asked = threading.Event()
+
+    def hang(_: object) -> None:
+        asked.set()
+        time.sleep(60)
+
+    answers, stub.on_UpsertBucket = stub.on_UpsertBucket, hang  # type: ignore[method-assign, assignment]
+    kept = {name: value for name, value in cli.environment().items() if not name.startswith("WANDB_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", MIRROR, str(finished.path)],
+        env={**kept, **stub.environment()},
+        stderr=subprocess.DEVNULL,
+    )
+    assert asked.wait(30)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+    assert time.monotonic() - begun < 5
+    (file,) = finished.path.glob("wandb/offline-run-*/run-*.wandb")
+    assert read(file).exit_code == 0
+
+    stub.on_UpsertBucket = answers  # type: ignore[method-assign]
+    python(stub, "-c", MIRROR, str(finished.path))
+    assert list(finished.path.glob("wandb/offline-run-*/run-*.wandb")) == [file]  # the copy was whole
+    committed(stub, finished)
+
+
 def test_a_login_that_hangs_costs_seconds(finished: Run, stub: Stub) -> None:
     stub.on_Viewer = lambda _: time.sleep(60)  # type: ignore[method-assign, assignment, return-value]
     begun = time.monotonic()
@@ -143,5 +174,5 @@ def test_nothing_of_the_machine_is_sent(finished: Run, stub: Stub, tmp_path: Pat
     assert not {"wandb-metadata.json", "requirements.txt", "output.log"} & set(sent)
     assert stub.others == []
     everything = json.dumps([online.about, online.config, online.summary])
-    assert os.uname().nodename not in everything
+    assert f'"{os.uname().nodename}"' not in everything
     assert str(Path.home()) not in everything
