@@ -100,6 +100,7 @@ def test_sigterm_after_the_record_is_finished_calls_it_finished(function: str, c
     (whole,) = copies(cwd)
     assert (whole.exit_code, whole.values["status"]) == (0, "finished")
     assert whole.folder.name.split("-")[-1] == copy.folder.name.split("-")[-1]  # the same W&B id
+    assert len(list(cwd.glob("runs/*/wandb/staging-*"))) == 1
 
 
 @pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

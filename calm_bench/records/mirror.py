@@ -69,7 +69,7 @@ def mirror(
                     return
                 if folder is None:
                     mirrored, folder = _copy(run, before, project=project, entity=entity, group=group, tags=tags)
-                    before.forget_copy(run)
+                    mirrored.forget_before(run, before)
                 if mode == "offline":
                     log.log(told, "W&B: offline; upload it with `wandb login` (once) and `wandb sync %s`", folder)
                     return
@@ -116,7 +116,7 @@ def _logged_in() -> bool:
 def _copy(run: Run, before: Mirrored, **where: Any) -> tuple[Mirrored, Path]:
     """A new copy of the record in a folder of W&B's, and what is kept of it."""
     state = state_of(run)
-    staging = run.path / WANDB / f"staging-{time.time_ns()}"
+    staging = run.path / WANDB / f"staging-{before.id}-{time.time_ns()}"
     os.environ.setdefault("WANDB_DATA_DIR", str(staging.resolve()))  # `_environment` takes it away again
     tracked = _start(run, before.id, **where)
     folder = Path(tracked.dir).parent

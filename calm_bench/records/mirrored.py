@@ -58,10 +58,15 @@ class Mirrored:
         folder = (run.path / self.folder).resolve()
         return folder if folder.exists() else None
 
-    def forget_copy(self, run: Run) -> None:
-        """Remove the copy from the disk: a later one has all that it has."""
-        for place in filter(None, (self.folder, self.staging)):
-            shutil.rmtree(run.path / place, ignore_errors=True)
+    def forget_before(self, run: Run, before: Self) -> None:
+        """Remove the earlier copies of this id from the disk, torn ones too: this one has all that they have."""
+        kept = {(run.path / place).resolve() for place in (self.folder, self.staging) if place}
+        wandb = (run.path / WANDB).resolve()
+        earlier = {*wandb.glob(f"offline-run-*-{self.id}"), *wandb.glob(f"staging-{self.id}-*")}
+        if before.folder is not None:  # WANDB_DIR may have put it elsewhere
+            earlier.add((run.path / before.folder).resolve())
+        for place in earlier - kept:
+            shutil.rmtree(place, ignore_errors=True)
 
     def forget_staging(self, run: Run) -> None:
         """Remove what only `wandb sync` needed."""
