@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from analysis.offline import OfflineRun, read, records_of
+from calm_bench.records.stages import locked
 from calm_bench.records.store import Run
 from tests import cli
 
@@ -101,6 +102,20 @@ def test_sigterm_after_the_record_is_finished_calls_it_finished(function: str, c
     assert (whole.exit_code, whole.values["status"]) == (0, "finished")
     assert whole.folder.name.split("-")[-1] == copy.folder.name.split("-")[-1]  # the same W&B id
     assert len(list(cwd.glob("runs/*/wandb/staging-*"))) == 1
+
+
+def test_who_only_waits_for_another_process_says_nothing_of_its_run(command: list[str], cwd: Path) -> None:
+    (file,) = cwd.glob("runs/*/run.json")
+    file.write_text(file.read_text().replace('"status": "finished"', '"status": "running"'))
+    with locked(file.parent):
+        process = cli.start(*command, "tracking.mode=offline", cwd=cwd)
+        assert process.stderr is not None
+        while "waiting for another process" not in (line := process.stderr.readline()):
+            assert line
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+    assert Run.open(file.parent).status == "running"
+    assert copies(cwd) == []
 
 
 @pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
