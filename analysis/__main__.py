@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.runs and (options.list or not options.wandb):
         parser.error("the following arguments are required: RUNS")
+    if options.list and options.wandb:
+        parser.error("--list reads what is on this disk; W&B shows the runs of a project on its own page")
     begun = time.monotonic()
     try:
         if options.list:

@@ -9,8 +9,9 @@ import pandas as pd
 
 from analysis import naming
 from analysis.sources import PARTIAL
+from calm_bench.errors import InputError
 from calm_bench.records.schema import SCHEMAS
-from calm_bench.records.store import Run, find
+from calm_bench.records.store import Run, run_folders
 
 PROBES = ("reliability", "perturbation", "classifier_f1")  # tables that a run has if it was asked for them
 OPTIONAL = ("timings", "certificates", *PROBES)
@@ -88,8 +89,12 @@ def finished(paths: list[Path]) -> tuple[list[Finished], list[str]]:
     """The finished runs under `paths`, oldest first, and a note for each one left out."""
     found: dict[str, Finished] = {}
     notes = [note for path in paths for note in _without_record(path)]
-    records = {record.path.resolve(): record for path in paths for record in find(path)}
-    for folder, record in records.items():
+    for folder in dict.fromkeys(folder.resolve() for path in paths for folder in run_folders(path)):
+        try:
+            record = Run.open(folder)
+        except InputError as error:
+            notes.append(f"left out {folder.name}: unreadable: {error}")
+            continue
         run = Finished(record)
         if record.status != "finished":
             notes.append(f"left out {folder.name}: its status is {record.status}, not finished")

@@ -2,28 +2,39 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from analysis import sources
 from analysis.folders import Finished
 from calm_bench.errors import InputError
 from calm_bench.records.scalars import scalars
-from calm_bench.records.store import Run, find
+from calm_bench.records.store import RUN_FILE, Run, run_folders
 
 COLUMNS = ("run", "status", "created", "task", "model", "measures", "n", "certified layers")
 
 
 def listing(paths: Sequence[Path]) -> list[str]:
-    """Every run under `paths`, oldest first, as aligned lines. Raises InputError where there is none.
+    """Every run under `paths` (runs, folders of runs, or what W&B keeps offline), oldest first, as aligned lines.
 
-    Certified layers are the mean layers per token of each measure's certificates, the least and the most of them.
+    Certified layers are the mean layers per token of each measure's certificates, the least and the most of them. A run
+    that cannot be read comes last, with the reason. Raises InputError where there is none.
     """
-    records = {record.path.resolve(): record for path in paths for record in find(path)}
-    if not records:
-        raise InputError(f"no run in {', '.join(map(str, paths))}: expected folders that hold a run.json")
-    rows = [_row(record) for record in sorted(records.values(), key=lambda record: str(record.info["created"]))]
-    lines: list[str] = pd.DataFrame(rows, columns=COLUMNS).to_markdown(index=False, tablefmt="plain").splitlines()
-    return [line.rstrip() for line in lines]
+    with TemporaryDirectory(prefix="calm-bench-") as scratch:
+        places, _ = sources.run_folders(paths, None, Path(scratch))
+        folders = dict.fromkeys(folder.resolve() for place in places for folder in run_folders(place))
+        if not folders:
+            raise InputError(f"no run in {', '.join(map(str, paths))}: expected folders that hold a {RUN_FILE}")
+        rows, unreadable = [], []
+        for folder in folders:
+            try:
+                rows.append(_row(Run.open(folder)))
+            except InputError as error:
+                unreadable.append(f"{folder.name}  unreadable: {error}")
+    rows.sort(key=lambda row: row[COLUMNS.index("created")])
+    lines = pd.DataFrame(rows, columns=COLUMNS).to_markdown(index=False, tablefmt="plain").splitlines() if rows else []
+    return [*(str(line).rstrip() for line in lines), *unreadable]
 
 
 def _row(record: Run) -> tuple[str, ...]:

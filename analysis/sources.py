@@ -66,38 +66,46 @@ def _from_offline(file: Path, folder: Path, notes: list[str]) -> Path:
 
 
 def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
-    """Fetch the runs of a project that calm-bench mirrored there. Raises InputError where W&B does not answer."""
+    """Fetch the runs of a project that calm-bench mirrored there. Raises InputError where W&B does not answer.
+
+    Of several W&B runs of one record (an agent gives each trial its own id) the newest is taken, a finished one first.
+    """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else each call tells W&B how it went
     import wandb
 
-    places = []
+    places: dict[str, Path] = {}
     try:
-        for run in wandb.Api().runs(project, lazy=False):
+        newest_first = wandb.Api().runs(project, order="-created_at", lazy=False)
+        for run in sorted(newest_first, key=lambda run: run.state != "finished"):
             if "run_id" not in run.config:
                 notes.append(f"left out {run.id}: not a run of calm-bench")
                 continue
-            folder = scratch / run.id / str(run.config["run_id"])
+            run_id = str(run.config["run_id"])
+            if run_id in places:
+                notes.append(f"left out {run.id}: {places[run_id].parent.name} is a later W&B run of {run_id}")
+                continue
+            folder = scratch / run.id / run_id
             if not _downloaded(run, folder):
 
                 def fetch(path: str, run: Any = run, folder: Path = folder) -> Path:
                     return Path(run.file(path).download(root=str(folder.parent / "tables"), replace=True).name)
 
-                _put_together(folder, str(run.config["run_id"]), run.config, run.summary_metrics, fetch, notes)
-            places.append(folder)
+                _put_together(folder, run_id, run.config, run.summary_metrics, fetch, notes)
+            places[run_id] = folder
     except InputError:
         raise
     except Exception as error:  # W&B raises many kinds, some of them private
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"--wandb {project}: {reason}; give ENTITY/PROJECT and log in with `wandb login`") from error
-    return places
+    return list(places.values())
 
 
 def _downloaded(run: Any, folder: Path) -> bool:
     """Whether the run has an artifact with its record, which then is in `folder`."""
     try:
-        for artifact in run.logged_artifacts():
-            if artifact.type == "exit-stats":
-                artifact.download(root=str(folder))
+        versions = [artifact for artifact in run.logged_artifacts() if artifact.type == "exit-stats"]
+        if versions:  # one for each copy of the record; "v2" comes before "v10"
+            max(versions, key=lambda artifact: int(artifact.version[1:])).download(root=str(folder))
     except Exception:  # W&B raises many kinds; what the tables hold is better than nothing
         shutil.rmtree(folder, ignore_errors=True)
     return (folder / RUN_FILE).exists()

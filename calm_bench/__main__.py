@@ -8,11 +8,9 @@ import logging
 import os
 import shlex
 import shutil
-import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -21,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from calm_bench import config as configuration
-from calm_bench import processes
+from calm_bench import processes, signals
 from calm_bench.errors import InputError
 from calm_bench.refusal import one_line
 
@@ -36,16 +34,12 @@ class JobFailed(Exception):
     """A job of a multirun has failed and said why. A lone job exits; here the other jobs are still to run."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, with another exit status."""
-
-
 def main() -> None:
     """Compose a configuration from the command line and run it.
 
     Exit status: 0, 1 if a job of a multirun failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signals.take()
     # Hydra's parser takes `-m` before or after all options, people also write it between them.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     configuration.register()
@@ -56,8 +50,8 @@ def main() -> None:
             command()
     except InputError as error:
         _fail(str(error), 2)
-    except Terminated:
-        _fail("terminated; the record says interrupted, and the same command goes on from it", 143)
+    except signals.Terminated:
+        _fail("terminated; the same command goes on from where it was", 143)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from where it was", 130)
     except JobFailed:
@@ -72,7 +66,7 @@ def main() -> None:
 
 def _job(composed: DictConfig) -> None:
     configuration.register()  # a launcher runs jobs in processes that have not been through main()
-    with contextlib.redirect_stderr(sys.__stderr__):
+    with contextlib.redirect_stderr(sys.__stderr__), signals.in_a_job():
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         _quiet_libraries()
         try:
@@ -101,12 +95,13 @@ def _run(config: Config) -> Run:
     from calm_bench import experiment, summary
 
     earlier = experiment.finished(config)
-    record = experiment.run(config, _command(), ended_early=lambda record: _mirror(config, record, {}))
-    pictures, report = _draw(record)
+    record = experiment.run(config, _command(), ended_early=lambda record: _mirror(config, record))
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
-    if not earlier or "WANDB_SWEEP_ID" in os.environ:  # an agent waits for this trial's numbers, old or new
-        _mirror(config, record, pictures)
+    try:
+        pictures, report = _draw(record)
+    finally:  # the record is finished, whatever becomes of its pictures
+        _mirror(config, record)
     print("\n".join(summary.lines(record)))
     print()
     print(f"frontier: {next(path for name, path in pictures.items() if name.startswith('frontier'))}")
@@ -126,10 +121,14 @@ def _command() -> str:
     return shlex.join(["python", "-m", "calm_bench", *HydraConfig.get().overrides.task])
 
 
-def _mirror(config: Config, record: Run, pictures: dict[str, Path]) -> None:
+def _mirror(config: Config, record: Run) -> None:
     from calm_bench.records.mirror import mirror
 
-    mirror(record, pictures, group=config.name, **vars(config.tracking))
+    wandb_id = os.environ.get("WANDB_RUN_ID")
+    if wandb_id and HydraConfig.get().mode is RunMode.MULTIRUN:
+        log.warning("W&B: WANDB_RUN_ID=%s is left aside: the jobs of a multirun have an id each", wandb_id)
+        wandb_id = None
+    mirror(record, group=config.name, wandb_id=wandb_id, **vars(config.tracking))
 
 
 def _draw(record: Run) -> tuple[dict[str, Path], Path]:
@@ -158,10 +157,6 @@ def _quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     for noisy in ("httpx", "filelock", "absl", "datasets", "evaluate", "huggingface_hub", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _fail(line: str, status: int) -> NoReturn:

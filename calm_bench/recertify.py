@@ -6,6 +6,7 @@ The losses of every example under every rule are in the record: another toleranc
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ Choosing a tolerance after having seen its result is not covered by a promise: d
 
 New rows are added to RUN/certificates.parquet and new sentences to RUN/run.json; a row that is there (same objective,
 delta, epsilon, measure, method and trial) stays as it is. `python -m analysis RUN --out RUN/figures` draws again.
+W&B gets the record anew, under the id that it had there, if the run itself went to W&B.
 """
 
 
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("given", nargs="*", metavar="RUN", help="folder of a finished run")
     given, unknown = parser.parse_known_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         if unknown:
             raise InputError(f"unrecognized arguments: {' '.join(unknown)}; see --help")
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = [settings_of(run, changes) for run in runs]
         for run, wanted in zip(runs, settings, strict=True):
             print("\n".join(certify(run, wanted)))
+            _mirror(run)
     except InputError as error:
         print(f"calm-bench: {error}", file=sys.stderr)
         sys.exit(2)
@@ -155,6 +159,14 @@ def certify(run: Run, settings: CalibrationConfig) -> list[str]:
         f"promises added: {added}, there before: {len(asked) - added}; rows added to certificates.parquet: {len(new)}",
         f"run: {run.path}",
     ]
+
+
+def _mirror(run: Run) -> None:
+    """Give W&B the record as it is now, where and how its configuration says."""
+    if tracking := run.info["config"].get("tracking"):
+        from calm_bench.records.mirror import mirror
+
+        mirror(run, group=run.info["name"], **tracking)
 
 
 def _keys(certificates: pd.DataFrame) -> pd.MultiIndex:

@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from analysis.offline import read
 from calm_bench.records.store import find
 from tests import cli
 
@@ -24,6 +27,28 @@ def test_a_launcher_leaves_one_record_a_job_and_names_one_that_fails(
     assert done.stderr.splitlines()[-1].startswith("calm-bench: a job of this multirun failed")
     runs = find(tmp_path / "runs")
     assert [(run.info["config"]["threshold"]["min_layer"], run.status) for run in runs] == [(1, "finished")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signal_number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_jobs_on_several_cores_close_their_records_when_they_are_ended(
+    signal_number: int, status: int, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    long = [f"model.path={tiny_checkpoint}", "limit=null", "task.max_new_tokens=24", "batch_size=2", *cli.QUICK]
+    both = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m", "measure=softmax,state", "tracking.mode=offline"]
+    process = cli.start(*long, *both, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/stages/decode-*/00000"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal_number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    assert "Traceback" not in err
+    runs = find(tmp_path / "runs")
+    assert [run.status for run in runs] == ["interrupted"] * 2
+    assert [read(next(run.path.glob("wandb/*/run-*.wandb"))).exit_code for run in runs] == [255] * 2
 
 
 def test_without_slurm_it_is_one_line(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +219,59 @@ def test_bayes_needs_its_package_and_tells_it_the_results(
     assert following([({"seed": 0}, 2.5), ({"seed": 3}, None)]) == {"seed": 6}
     seen = [(0, "finished", {metric["name"]: 2.5}), (3, "failed", {})]
     assert capsys.readouterr().out.splitlines()[-1] == f"seen {seen}"
+
+
+WAITS = """
+import signal, sys, time
+from pathlib import Path
+number = sys.argv[1].split("=")[1]
+def close(*_):
+    if number == "0":  # the other one takes no notice
+        Path("closed").touch()
+        sys.exit(143)
+signal.signal(signal.SIGTERM, close)
+Path(f"started{number}").touch()
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_a_sweep_in_the_background_ends_its_trials_on_sigterm(tmp_path: Path) -> None:
+    file = written(
+        tmp_path, parameters={"seed": {"values": [0, 1]}}, command=["python", "-c", WAITS, "${args_no_hyphens}"]
+    )
+    code = "from calm_bench.sweep import __main__ as sweep; sweep.STOP_SECONDS = 2.0; sweep.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(file), "--jobs", "2"],
+        cwd=tmp_path,
+        env=cli.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell does for `COMMAND &`
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("started*"))) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert (tmp_path / "closed").exists()
+    assert err.splitlines()[-2:] == [
+        "trial 2 did not end within 2 s and was killed",
+        "calm-bench: terminated; the same command goes on from where it was",
+    ]
+
+
+def test_a_trial_without_the_metric_does_not_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "scalars", lambda _: {"full_score": 1.0})
+    file = sweep_file.read(written(tmp_path, metric={"name": "certified_layers/x", "goal": "minimize"}))
+    record = Run.create(tmp_path / "runs", "one", {}, name="demo", seed=0)
+    assert sweep._metric(file, record) is None
+    assert "metric.name=certified_layers/x" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -28,6 +28,16 @@ def test_every_trial_composes(file: Path) -> None:
             assert len(config.measure) == 1
 
 
+@pytest.mark.parametrize("file", [file for file in SWEEPS if file.stem != "bayes"], ids=lambda file: file.stem)
+def test_a_grid_has_measures_tolerances_and_seeds(file: Path) -> None:
+    sweep = sweep_file.read(file)
+    assert sweep.method == "grid"
+    assert {"measure", "calibration.textual"} < set(sweep.parameters)
+    assert {"seed", "calibration.seed"} & set(sweep.parameters)
+    deltas = {values["calibration.textual"] for values in trials.grid(sweep)}
+    assert len(deltas) > 1
+
+
 def trials_of(sweep: Sweep) -> Iterator[dict[str, Any]]:
     """Every trial of a grid; else the corners of the ranges and some draws between them."""
     if sweep.method == "grid":

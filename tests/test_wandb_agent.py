@@ -66,11 +66,15 @@ def test_an_agent_that_is_killed_and_started_again_runs_every_trial(
     agent = ["agent", f"{ENTITY}/{PROJECT}/sweep1"]
     first = wandb(stub, tmp_path, *agent)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("wandb/sweep-sweep1/config-trial1.yaml")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("runs/*/run.json")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    stub.handed_out = 0
+    assert (tmp_path / "wandb/sweep-sweep1/config-trial1.yaml").exists()
+    assert stub.handed_out == 1
+    assert stub.runs == {}  # the trial was cut off from its agent before W&B heard of it
     out, _ = wandb(stub, tmp_path, *agent).communicate(timeout=180)
     assert [line for line in out.splitlines() if line.startswith("calm-bench: ") and "-1.5" in line]
 

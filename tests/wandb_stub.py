@@ -95,6 +95,8 @@ class Stub:
         return {"project": {"sweep": {**sweep, "controller": None, "scheduler": None, "runs": {"edges": []}}}}
 
     def on_CreateAgent(self, _: Values) -> Values:
+        while self.handed_out and f"trial{self.handed_out}" not in self.runs:
+            self.handed_out -= 1  # an earlier agent has died over it
         return {"createAgent": {"agent": {"id": "agent1"}}}
 
     def on_Heartbeat(self, given: Values) -> Values:
@@ -128,7 +130,10 @@ class Stub:
         return {"createRunFiles": answer}
 
     # Reading back.
-    def on_Runs(self, _: Values) -> Values:
+    def on_Runs(self, given: Values) -> Values:
+        runs = list(self.runs.values())  # oldest first
+        if given["order"] == "-created_at":
+            runs.reverse()
         nodes = [
             {
                 "id": f"id-{run.name}", "projectId": 1, "name": run.name, "displayName": run.about.get("displayName"),
@@ -139,7 +144,7 @@ class Stub:
                 "historyLineCount": len(run.history), "historyKeys": {}, "readOnly": False, "commit": None,
                 "description": None, "notes": None, "user": {"name": ENTITY, "username": ENTITY},
             }
-            for run in self.runs.values()
+            for run in runs
         ]  # fmt: skip
         page = {"edges": [{"node": node, "cursor": "c"} for node in nodes], "pageInfo": _LAST_PAGE}
         return {"project": {"internalId": 1, "runCount": len(nodes), "readOnly": False, "runs": page}}
@@ -157,7 +162,8 @@ class Stub:
         project = {"id": "p", "internalId": "1", "name": PROJECT, "entity": {"name": ENTITY}}
         nodes = [
             {
-                "__typename": "Artifact", "id": number, "versionIndex": 0, "description": None, "metadata": None,
+                "__typename": "Artifact", "id": number, "versionIndex": self._version(number), "description": None,
+                "metadata": None,
                 "artifactType": {"name": artifact["artifactTypeName"]}, "ttlDurationSeconds": -2,
                 "ttlIsInherited": True, "artifactSequence": {
                     "__typename": "ArtifactSequence", "name": artifact["artifactCollectionName"], "project": project
@@ -178,7 +184,8 @@ class Stub:
         }
 
     def on_GetArtifactMembershipFileUrls(self, given: Values) -> Values:
-        (files,) = [a["files"] for a in self.artifacts.values() if a["artifactCollectionName"] == given["collection"]]
+        versions = [a["files"] for a in self.artifacts.values() if a["artifactCollectionName"] == given["collection"]]
+        files = versions[int(given["alias"].removeprefix("v"))]
         edges = [
             {"node": {"__typename": "File", "name": name, "directUrl": self.url + path}} for name, path in files.items()
         ]
@@ -223,6 +230,11 @@ class Stub:
         artifact = self.artifacts[given["artifactID"]]
         artifact["state"] = "COMMITTED"
         return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": artifact.get("digest")}}}
+
+    def _version(self, number: str) -> int:
+        """Which of the artifacts of its name it is, from 0."""
+        name = self.artifacts[number]["artifactCollectionName"]
+        return [key for key, each in self.artifacts.items() if each["artifactCollectionName"] == name].index(number)
 
     def _manifest(self, number: str) -> Values:
         name = "wandb_manifest.json"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from calm_bench.records import schema
+from calm_bench.records.mirrored import figures_of
 from calm_bench.records.scalars import scalars
 from calm_bench.records.store import RUN_FILE, Run
 
@@ -23,7 +23,7 @@ LOSSES_FILE = "training_loss.csv"  # there too: stage (model, classifier), step,
 STAGES = {"model": "training", "classifier": "classifier_training"}  # of a training, and what W&B calls their charts
 
 
-def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
+def log(run: Run, tracked: wandb.Run) -> None:
     """Log all that the record holds, which for an unfinished run may be nothing but its state."""
     import wandb
 
@@ -38,12 +38,14 @@ def log(run: Run, figures: Mapping[str, Path], tracked: wandb.Run) -> None:
         if "certificates" in tables:
             rules = _certified(tokens, tables["certificates"])
             shown |= {f"exit_layers/{rule}": _histogram(layers) for rule, layers in rules}
-    shown |= {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
+    shown |= {f"figures/{file.stem}": wandb.Image(str(file)) for file in figures_of(run)}
     if shown:
         tracked.log(shown)
     if {"frontier", "certificates"} <= set(tables):
         tracked.summary.update(scalars(run))
     tracked.summary.update({**run.info["summary"], "promises": run.info["promises"], "status": run.status})
+    if run.status != "finished":
+        return  # its files will change
     artifact = wandb.Artifact(f"exit-stats-{run.run_id}", type="exit-stats")
     for file in [run.file(name) for name in tables] + [run.path / RUN_FILE]:
         artifact.add_file(str(file.resolve()), policy="immutable")  # referred to where it is, not copied

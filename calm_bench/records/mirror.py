@@ -3,73 +3,96 @@
 import logging
 import netrc
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from calm_bench.errors import InputError
 from calm_bench.records import logged
-from calm_bench.records.store import Run
+from calm_bench.records.mirrored import Mirrored, size_of, state_of
+from calm_bench.records.stages import locked
+from calm_bench.records.store import WANDB, Run
+from calm_bench.records.upload import NotUploaded, synced, upload
 
 if TYPE_CHECKING:
     import wandb
 
 log = logging.getLogger(__name__)
 
-INIT_SECONDS = 5.0  # W&B would wait 90 for a server that cannot be reached
-FINISH_SECONDS = 120.0  # for the upload; what is not sent by then stays on the disk for `wandb sync`
-FINISH_SECONDS_UNFINISHED = 10.0  # an interrupted run has little to send, and somebody waits for its end
+FINISH_SECONDS = 10.0  # for a copy on the disk; W&B would wait for ever
 BESIDE = ("run_id", "created", "command", "environment")  # of run.json, beside the configuration
+MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 # W&B's own words for an exit status: 0 is finished, 255 is killed, any other failed.
 EXIT_STATUS = {"finished": 0, "failed": 1, "interrupted": 255}
 
 
 def mirror(
     run: Run,
-    figures: Mapping[str, Path],
     *,
     mode: str = "auto",
     project: str = "calm-bench",
     entity: str | None = None,
     group: str | None = None,
     tags: Sequence[str] = (),
+    wandb_id: str | None = None,
 ) -> None:
-    """Copy `run`, whatever its status, and its `figures` (name to image file) to W&B; a failure is one warning.
+    """Copy `run`, whatever its status, and its figures to W&B, unless W&B has it already; a failure is one warning.
+
+    The copy is made on the disk, as W&B makes it offline, and uploaded from there: a slow or absent server costs
+    seconds and loses nothing. A later copy of the same record has the same W&B id and takes the earlier one's place.
 
     Args:
         mode: `online`, `offline`, `disabled`, or `auto`: what WANDB_MODE says; without it online where this machine is
-            logged in, else offline. A run for which no server answers is kept offline too.
+            logged in, else offline.
         group, tags: WANDB_RUN_GROUP wins over the first; the task, the model, the measures and WANDB_TAGS join the
-            second. WANDB_NAME, WANDB_NOTES, WANDB_JOB_TYPE and WANDB_DIR win over what stands here, too.
+            second. WANDB_NAME, WANDB_NOTES, WANDB_JOB_TYPE and WANDB_DIR win over what stands here, too. WANDB_SILENT
+            leaves the warnings, WANDB_INIT_TIMEOUT says how long a server is waited for, WANDB_RESUME is refused.
+        wandb_id: the id of the run in W&B, instead of the record's own.
     """
-    with _quiet(run):
+    told = logging.DEBUG if os.environ.get("WANDB_SILENT", "").lower() in ("true", "1") else logging.INFO
+    with _environment():
         try:
             mode = resolve_mode(mode)
             if mode == "disabled":
                 return
-            with _tracked(run, mode=mode, project=project, entity=entity, group=group, tags=tags) as tracked:
-                offline, place = tracked.offline, tracked.url or Path(tracked.dir).parent
-                logged.log(run, figures, tracked)
+            with locked(run.path / WANDB / "mirror"):
+                run = Run.open(run.path)  # another process may have added promises
+                before = mirrored = Mirrored.of(run)
+                if wandb_id not in (None, before.id):
+                    before = mirrored = Mirrored(str(wandb_id))
+                folder = before.copy(run) if before.state == state_of(run) else None
+                if folder and (mode == "offline" or synced(folder)):
+                    return
+                if folder is None:
+                    mirrored, folder = _copy(run, before, project=project, entity=entity, group=group, tags=tags)
+                    mirrored.forget_before(run, before)
+                if mode == "offline":
+                    log.log(told, "W&B: offline; upload it with `wandb login` (once) and `wandb sync %s`", folder)
+                    return
+                try:
+                    log.log(told, "W&B: %s", upload(folder, size_of(run)))
+                    mirrored.forget_staging(run)
+                except NotUploaded as error:
+                    log.warning("W&B: not uploaded (%s); later: `wandb sync %s`, or this command again", error, folder)
         except Exception as error:  # W&B raises many kinds, and none may cost the run
-            log.warning(
-                "W&B: not mirrored (%s); %s is %s",
-                _one_line(error),
-                run.path,
-                "complete" if run.status == "finished" else run.status,
-            )
-            return
-    if offline:
-        log.info("W&B: offline; upload it with `wandb login` (once) and `wandb sync %s`", place)
-    else:
-        log.info("W&B: %s", place)
+            state = "complete" if run.status == "finished" else run.status
+            log.warning("W&B: not mirrored (%s); %s is %s", _one_line(error), run.path, state)
 
 
 def resolve_mode(mode: str) -> str:
     """The mode that `mode` stands for: `auto` is WANDB_MODE if set, else `online` with a key and `offline` without."""
     if mode != "auto":
         return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+    given = os.environ.get("WANDB_MODE")
+    if not given:
+        return "online" if _logged_in() else "offline"
+    if given not in MODES:
+        raise InputError(f"WANDB_MODE={given} must be online, offline or disabled")
+    return MODES[given]
 
 
 def _logged_in() -> bool:
@@ -90,60 +113,57 @@ def _logged_in() -> bool:
     return False
 
 
-@contextmanager
-def _tracked(run: Run, **where: Any) -> Iterator["wandb.Run"]:
-    """A W&B run that is always finished. (W&B's own `with` prints the traceback of an error that passes through.)"""
-    tracked = _start(run, **where)
-    exit_code = 1
+def _copy(run: Run, before: Mirrored, **where: Any) -> tuple[Mirrored, Path]:
+    """A new copy of the record in a folder of W&B's, and what is kept of it."""
+    state = state_of(run)
+    staging = run.path / WANDB / f"staging-{before.id}-{time.time_ns()}"
+    os.environ.setdefault("WANDB_DATA_DIR", str(staging.resolve()))  # `_environment` takes it away again
+    tracked = _start(run, before.id, **where)
+    folder = Path(tracked.dir).parent
+    mirrored = before.copied_to(run, folder, staging)
+    mirrored.keep(run)
     try:
-        yield tracked
-        exit_code = EXIT_STATUS.get(run.status, 1)
-    finally:
-        tracked.finish(exit_code)
+        logged.log(run, tracked)
+    finally:  # W&B's own `with` prints the traceback of an error that passes through
+        tracked.finish(EXIT_STATUS.get(run.status, 1))
+    mirrored = replace(mirrored, state=state)
+    mirrored.keep(run)
+    return mirrored, folder
 
 
 def _start(
-    run: Run, *, mode: str, project: str, entity: str | None, group: str | None, tags: Sequence[str]
+    run: Run, wandb_id: str, *, project: str, entity: str | None, group: str | None, tags: Sequence[str]
 ) -> "wandb.Run":
-    """A W&B run; an offline one where no server answers."""
+    """A W&B run on the disk."""
     import wandb
 
-    def init(mode: str) -> "wandb.Run":
-        return wandb.init(
-            mode=mode,  # type: ignore[arg-type]  # W&B checks it
-            project=project,
-            entity=entity,
-            group=_chosen("WANDB_RUN_GROUP", group),
-            job_type=_chosen("WANDB_JOB_TYPE", _job_type(run)),
-            name=_chosen("WANDB_NAME", run.run_id),
-            notes=_chosen("WANDB_NOTES", "\n".join(run.info["promises"])),
-            tags=_tags(run, tags),
-            dir=_chosen("WANDB_DIR", str(run.path)),
-            config={**run.info["config"], **{key: run.info[key] for key in BESIDE}},
-            settings=wandb.Settings(
-                init_timeout=INIT_SECONDS,
-                finish_timeout=FINISH_SECONDS if run.status == "finished" else FINISH_SECONDS_UNFINISHED,
-                finish_timeout_raises=True,
-                silent=True,
-                console="off",
-                # The record says what matters of the machine; names of hosts, remotes and programs stay here.
-                disable_git=True,
-                disable_code=True,
-                host="",
-                x_disable_meta=True,
-                x_disable_stats=True,
-                x_disable_machine_info=True,
-                x_save_requirements=False,
-            ),
-        )
-
-    try:
-        return init(mode)
-    except wandb.errors.CommError as error:
-        if mode != "online":
-            raise
-        log.warning("W&B: no answer (%s); kept offline", _one_line(error))
-        return init("offline")
+    return wandb.init(
+        mode="offline",
+        id=wandb_id,  # without `resume`, as each copy is whole: the server puts it in the place of the one before
+        project=project,
+        entity=entity,
+        group=_chosen("WANDB_RUN_GROUP", group),
+        job_type=_chosen("WANDB_JOB_TYPE", _job_type(run)),
+        name=_chosen("WANDB_NAME", run.run_id),
+        notes=_chosen("WANDB_NOTES", "\n".join(run.info["promises"])),
+        tags=_tags(run, tags),
+        dir=_chosen("WANDB_DIR", str(run.path)),
+        config={**run.info["config"], **{key: run.info[key] for key in BESIDE}},
+        settings=wandb.Settings(
+            finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
+            silent=True,
+            console="off",
+            # The record says what matters of the machine; names of hosts, remotes and programs stay here.
+            disable_git=True,
+            disable_code=True,
+            host="",
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+        ),
+    )
 
 
 def _chosen(variable: str, value: str | None) -> str | None:
@@ -171,21 +191,17 @@ def _one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet(run: Run) -> Iterator[None]:
-    """W&B without its own messages and reports, its working copies inside the run's folder; undone afterwards."""
-    wanted = {
-        "WANDB_SILENT": "true",
-        "WANDB_ERROR_REPORTING": os.environ.get("WANDB_ERROR_REPORTING", "false"),
-        # W&B's own choice is below ~/.local/share, which a cluster may not let us write.
-        "WANDB_DATA_DIR": os.environ.get("WANDB_DATA_DIR", str((run.path / "wandb").resolve())),
-    }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+def _environment() -> Iterator[None]:
+    """W&B without its own messages and reports; its variables are as they were afterwards."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    if resume := os.environ.pop("WANDB_RESUME", None):
+        log.warning("W&B: WANDB_RESUME=%s is left aside: every copy of a record is whole", resume)
+    os.environ["WANDB_SILENT"] = "true"
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            if name not in before and name != "WANDB_SERVICE":
+                del os.environ[name]
+        os.environ.update(before)

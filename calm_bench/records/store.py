@@ -23,6 +23,7 @@ from calm_bench.records.atomic import make_folder, replacing
 
 RUN_FILE = "run.json"
 NEW = ".new"  # ends the name of a folder that will take the place of a finished record
+WANDB = "wandb"  # what W&B has of the record (mirror.py): it stays, whatever becomes of the record
 _KEYS = (
     "schema_version", "run_id", "name", "status", "created", "finished_at", "command", "config", "seed", "environment",
     "summary", "promises", "peak_memory_mb",
@@ -100,19 +101,21 @@ class Run:
         """Start a run's record in the folder `path`, in the place of an earlier record of the same run.
 
         Where the earlier record is finished it stays until the new one is: the new one grows in a hidden folder beside
-        it, and `finish` lets it take its place.
+        it, and `finish` lets it take its place. What was kept for W&B stays in any case: it may not be uploaded yet.
         """
         place = Path(path)
         with suppress(InputError):  # no record, or a torn one: nothing to keep
             if cls.open(place).status == "finished":
                 place = place.with_name(f".{place.name}{NEW}")
         if (place / RUN_FILE).exists():
-            shutil.rmtree(place)
+            _empty(place)
         return cls._start(place, Path(path).name, config, name, seed, command)
 
     def discard(self) -> None:
         """Remove the record: what was asked for could not run at all."""
-        shutil.rmtree(self.path)
+        _empty(self.path)
+        with suppress(OSError):
+            self.path.rmdir()  # unless something is kept for W&B
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -199,6 +202,10 @@ class Run:
         shutil.rmtree(before, ignore_errors=True)
         place.rename(before)
         self.path = self.path.rename(place)
+        if (before / WANDB).exists():  # the earlier record's: this one goes on under its W&B id
+            (place / WANDB).mkdir(exist_ok=True)
+            for item in (before / WANDB).iterdir():
+                item.replace(place / WANDB / item.name)
         shutil.rmtree(before)
 
     def add_promises(self, promises: Sequence[str]) -> None:
@@ -223,13 +230,27 @@ def find(runs_dir: str | Path) -> list[Run]:
     Raises:
         InputError: `runs_dir` is not a folder, or a run's run.json cannot be read.
     """
+    runs = [Run.open(folder) for folder in run_folders(runs_dir)]
+    return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
+
+
+def run_folders(runs_dir: str | Path) -> list[Path]:
+    """The folders of the runs that `find` opens, in the order of their names. Raises InputError for no folder."""
     folder = Path(runs_dir)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a runs_dir or one run's folder")
     if (folder / RUN_FILE).exists():
-        return [Run.open(folder)]
-    runs = [Run.open(file.parent) for file in folder.glob(f"[!.]*/{RUN_FILE}")]
-    return sorted(runs, key=lambda run: (run.info["created"], run.run_id))
+        return [folder]
+    return sorted(file.parent for file in folder.glob(f"[!.]*/{RUN_FILE}"))
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything in a run's folder but what is kept for W&B."""
+    for item in folder.iterdir():
+        if item.is_dir() and item.name != WANDB:
+            shutil.rmtree(item)
+        elif not item.is_dir():
+            item.unlink()
 
 
 def plain(value: Any) -> Any:

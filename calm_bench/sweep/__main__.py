@@ -44,6 +44,7 @@ run. In W&B the trials share a group, the sweep's name (WANDB_RUN_GROUP, if set,
 Exit status: 0, 1 if a trial failed, 2 for a file or an option that is not allowed, 130 after Ctrl-C, 143 after SIGTERM.
 """
 POLL_SECONDS = 0.1
+STOP_SECONDS = 60.0
 
 
 class Terminated(KeyboardInterrupt):
@@ -182,25 +183,26 @@ def _close(trial: Trial) -> Run | None:
 
 
 def _metric(sweep: Sweep, run: Run | None) -> float | None:
-    """The metric that the file names, read from a trial's record."""
+    """The metric that the file names, read from a trial's record; None where it has none, which is said."""
     if run is None or sweep.metric is None:
         return None
     found = scalars(run)
     if sweep.metric not in found:
-        raise InputError(f"metric.name={sweep.metric}: {run.path} has no such value; it has {', '.join(found)}")
-    return found[sweep.metric]
+        _say(f"metric.name={sweep.metric}: {run.path} has no such value; it has {', '.join(found)}")
+    return found.get(sweep.metric)
 
 
 def _stop(running: Sequence[Trial]) -> None:
     """End what still runs, giving each trial time to close its record."""
     for trial in running:
-        trial.process.send_signal(signal.SIGINT)
-    try:
-        for trial in running:
-            trial.process.wait(timeout=60)
-    finally:
-        for trial in running:
-            trial.process.kill()  # does nothing to one that has ended
+        trial.process.terminate()  # a shell's background job ignores SIGINT, and so do its children
+    deadline = time.monotonic() + STOP_SECONDS
+    for trial in running:
+        try:
+            trial.process.wait(timeout=max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            trial.process.kill()
+            _say(f"{trial.name} did not end within {STOP_SECONDS:.0f} s and was killed")
 
 
 def _words(values: Values) -> str:

@@ -24,3 +24,23 @@ def test_every_run_is_a_line_whatever_its_status(write_run, capsys: pytest.Captu
 def test_a_folder_without_runs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--list"]) == 2
     assert capsys.readouterr().err.startswith("error: no run in ")
+
+
+def test_what_cannot_be_read_hides_nothing(write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(run_id="whole", n=4).parent
+    for name, text in (("torn", '{"schema_'), ("older", '{"schema_version": 1}')):
+        (folder / name).mkdir()
+        (folder / name / "run.json").write_text(text)
+    assert main([str(folder), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:2] == ["whole", "finished"]
+    assert [line.split("  unreadable: ")[0] for line in lines[2:]] == ["older", "torn"]
+    assert "schema_version 1 is older" in lines[2]
+    assert main([str(folder), "--out", str(tmp_path / "figures")]) == 0
+    assert "left out torn: unreadable: " in capsys.readouterr().err
+
+
+def test_a_w_and_b_project_is_not_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), "--list", "--wandb", "someone/project"])
+    assert capsys.readouterr().err.splitlines()[-1].startswith("python -m analysis: error: --list reads what is on")

@@ -51,10 +51,13 @@ def test_only_unfinished_runs_is_an_error_that_says_so(write_run) -> None:
         load(run)
 
 
-def test_an_older_schema_is_refused(write_run) -> None:
-    write_run(run_id="old", schema_version=1)
+def test_an_older_schema_is_left_out_and_refused_where_it_is_all_there_is(write_run) -> None:
+    old = write_run(run_id="old", schema_version=1)
     with pytest.raises(InputError, match=r"old/run.json: schema_version 1 is older than 2"):
-        load(write_run(run_id="new", seed=1).parent)
+        load(old)
+    records = load(write_run(run_id="new", seed=1).parent, quiet=True)
+    assert list(records.runs["run_id"]) == ["new"]
+    assert records.notes[0].startswith("left out old: unreadable: ")
 
 
 def test_a_missing_table_and_a_missing_folder_are_one_line(write_run, tmp_path: Path) -> None:

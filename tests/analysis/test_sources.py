@@ -4,15 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from analysis import Records, draw, load
+from analysis.listing import listing
 from analysis.offline import read
 from calm_bench.errors import InputError
+from calm_bench.records import Run
 from calm_bench.records.schema import SCHEMAS
 from tests import cli
 from tests.wandb_stub import ENTITY, PROJECT, Stub, serving
@@ -24,7 +26,7 @@ MIRROR = """
 import sys
 from calm_bench.records import Run
 from calm_bench.records.mirror import mirror
-mirror(Run.open(sys.argv[1]), {}, mode=sys.argv[2])
+mirror(Run.open(sys.argv[1]), mode=sys.argv[2])
 """
 READ = """
 import pickle, sys
@@ -71,6 +73,7 @@ def test_an_offline_file_gives_the_frames_of_the_folder(write_run, tmp_path: Pat
     assert read(file).exit_code == 0
     for place in (file, file.parent, run / "wandb"):
         equal(load(place), expected, WHOLE)
+        assert listing([place]) == listing([run])
 
     moved = file.parent.rename(tmp_path / "moved")
     (run / "run.json").rename(tmp_path / "run.json")  # the artifact's manifest still names it
@@ -105,6 +108,15 @@ def test_the_api_gives_the_frames_of_the_folder(write_run, stub: Stub, tmp_path:
     equal(by_api(stub, tmp_path), expected, WHOLE)
     assert stub.unknown == []
     assert stub.others == []  # no telemetry
+
+    promised = Run.open(run)
+    promised.add_promises(["A later promise."])
+    python(MIRROR, run, "online", stub=stub)
+    stub.runs["again"] = replace(next(iter(stub.runs.values())), name="again", summary={}, exit_code=1)  # newer, failed
+    again = by_api(stub, tmp_path)
+    assert again.runs["promises"].item()[-1] == "A later promise."  # the artifact's second version
+    assert [note for note in again.notes if note.startswith("left out again: ")]
+    expected = load(run)
 
     stub.artifacts.clear()  # deleted by somebody, as they are large
     partial = by_api(stub, tmp_path)

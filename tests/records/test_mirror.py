@@ -45,7 +45,8 @@ def finished(run: Run, frames: Frames) -> Run:
 def figure(finished: Run) -> Path:
     from PIL import Image
 
-    path = finished.path / "frontier.png"
+    path = finished.path / "figures" / "frontier.png"
+    path.parent.mkdir()
     Image.new("RGB", (4, 4)).save(path)
     return path
 
@@ -81,7 +82,7 @@ def test_a_finished_run_is_mirrored_offline(
 ) -> None:
     before = os.environ.get("WANDB_DATA_DIR")
     with caplog.at_level(logging.INFO, logger="calm_bench"):
-        mirror(finished, {"frontier": figure}, mode="offline", project="a-project", group="a-group", tags=["demo"])
+        mirror(finished, mode="offline", project="a-project", group="a-group", tags=["demo"])
     assert os.environ.get("WANDB_DATA_DIR") == before
     assert "".join(capfd.readouterr()) == ""
     (folder,) = (finished.path / "wandb").glob("offline-run-*")
@@ -142,7 +143,7 @@ def test_a_run_that_did_not_finish_is_mirrored_with_its_state(
     monkeypatch.setenv("WANDB_TAGS", "one,two")
     run.write("generations", frames["generations"])
     run.mark(status)
-    mirror(run, {}, mode="offline", group="ours", tags=["three"])
+    mirror(run, mode="offline", group="ours", tags=["three"])
     records = _written(next(run.path.glob("wandb/offline-run-*/run-*.wandb")))
     (start,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert (start.run_group, start.display_name, list(start.tags)) == (
@@ -163,7 +164,7 @@ def test_training_becomes_curves(finished: Run) -> None:
     lines = [header, "model,1,6,0.5,", "model,2,5,0.25,5.5", "model,4,,,4.5", "classifier,3,0.75,0.1,0.5"]
     (training / "training_loss.csv").write_text("\n".join(lines))
     finished.finish(model_identity="train-1")
-    mirror(finished, {}, mode="offline")
+    mirror(finished, mode="offline")
     records = _written(next(finished.path.glob("wandb/offline-run-*/run-*.wandb")))
     logged = [_values(record.history.item) for record in records if record.WhichOneof("record_type") == "history"]
     rows = [{key: value for key, value in row.items() if not key.startswith("_")} for row in logged]
@@ -202,25 +203,30 @@ def test_w_and_b_failing_costs_one_line(
         raise RuntimeError("the server\nis on fire")
 
     monkeypatch.setattr(wandb, "init", broken)
-    mirror(finished, {}, mode="online")
+    mirror(finished, mode="online")
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
     assert caplog.records[0].getMessage() == (
         f"W&B: not mirrored (RuntimeError: the server); {finished.path} is complete"
     )
 
 
-def test_a_figure_that_is_missing_costs_one_line(
-    finished: Run, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+def test_a_figure_that_cannot_be_read_costs_one_line_and_is_tried_again(
+    finished: Run, figure: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    mirror(finished, {"frontier": finished.path / "nowhere.png"}, mode="offline")
+    figure.write_bytes(b"no picture")
+    mirror(finished, mode="offline")
     assert [entry.levelname for entry in _ours(caplog)] == ["WARNING"]
     assert "".join(capfd.readouterr()) == ""
-    assert finished.read("frontier") is not None
+    figure.unlink()
+    mirror(finished, mode="offline")
+    assert [entry.levelname for entry in _ours(caplog)] == ["WARNING"]
+    (file,) = finished.path.glob("wandb/offline-run-*/run-*.wandb")
+    assert [record.exit.exit_code for record in _written(file) if record.WhichOneof("record_type") == "exit"] == [0]
 
 
 def test_disabled_leaves_nothing(finished: Run) -> None:
     before = sorted(finished.path.rglob("*"))
-    mirror(finished, {}, mode="disabled")
+    mirror(finished, mode="disabled")
     assert sorted(finished.path.rglob("*")) == before
 
 
@@ -261,12 +267,61 @@ def test_wandb_mode_decides_what_auto_means_and_nothing_else(
     assert resolve_mode("offline") == "offline"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("WANDB_NAME", "mine", "display_name", "mine"),
+        ("WANDB_NOTES", "mine", "notes", "mine"),
+        ("WANDB_TAGS", "one,two", "tags", ["demo", "one", "two", "three"]),
+        ("WANDB_RUN_GROUP", "mine", "run_group", "mine"),
+        ("WANDB_JOB_TYPE", "mine", "job_type", "mine"),
+        ("WANDB_RESUME", "must", "resumed", False),
+        ("WANDB_DIR", "elsewhere", "display_name", "first"),
+        ("WANDB_SILENT", "true", "display_name", "first"),
+        ("WANDB_INIT_TIMEOUT", "1", "display_name", "first"),
+        ("WANDB_DATA_DIR", "elsewhere", "display_name", "first"),
+    ],
+)
+def test_w_and_bs_variables_are_respected_or_refused_in_words(
+    run: Run, frames: Frames, variable: str, value: str, field: str, expected: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    value = str(tmp_path / value) if value == "elsewhere" else value
+    monkeypatch.setenv(variable, value)
+    run.mark("interrupted")
+    with caplog.at_level(logging.INFO, logger="calm_bench"):
+        mirror(run, mode="offline", group="ours", tags=["three"])
+    place = tmp_path / "elsewhere" if variable == "WANDB_DIR" else run.path
+    (file,) = place.glob("wandb/offline-run-*/run-*.wandb")
+    (start,) = [record.run for record in records_of(file) if record.WhichOneof("record_type") == "run"]
+    found = getattr(start, field)
+    assert (list(found) if field == "tags" else found) == expected
+    assert os.environ[variable] == value
+    said = [entry.getMessage() for entry in _ours(caplog)]
+    if variable == "WANDB_RESUME":
+        assert said.pop(0) == "W&B: WANDB_RESUME=must is left aside: every copy of a record is whole"
+    assert len(said) == (0 if variable == "WANDB_SILENT" else 1)
+    caplog.clear()
+    monkeypatch.delenv(variable)
+    mirror(run, mode="offline")
+    assert _ours(caplog) == []  # W&B has it, wherever the copy is
+
+
+def test_a_mode_that_w_and_b_does_not_have_is_refused_in_words(
+    finished: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    mirror(finished)
+    assert "WANDB_MODE=ofline must be online, offline or disabled" in caplog.text
+    assert not list(finished.path.glob("wandb/*"))
+
+
 MIRROR = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
 from calm_bench.records import Run
 from calm_bench.records.mirror import mirror
-mirror(Run.open(sys.argv[1]), {})
+mirror(Run.open(sys.argv[1]))
 """
 
 
@@ -282,14 +337,13 @@ def test_a_server_that_does_not_answer_is_given_up_within_seconds(finished: Run,
             text=True,
             timeout=80,
         )
-        assert time.monotonic() - start < 60
+        assert time.monotonic() - start < 30
     assert done.returncode == 0
     assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("WARNING W&B: no answer")
-    assert lines[1].startswith("INFO W&B: offline; upload it with")
-    assert len(list((finished.path / "wandb").glob("offline-run-*"))) == 1
+    (folder,) = (finished.path / "wandb").glob("offline-run-*")
+    assert done.stdout.splitlines() == [
+        f"WARNING W&B: not uploaded (no end after 10 s); later: `wandb sync {folder}`, or this command again"
+    ]
 
 
 def test_shares_of_exit_layers_add_up_for_every_rule(frames: Frames) -> None:

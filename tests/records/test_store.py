@@ -101,6 +101,23 @@ def test_a_finished_record_stays_until_the_one_in_its_place_is_finished(run: Run
     assert [path.name for path in run.path.parent.iterdir()] == [run.run_id]
 
 
+@pytest.mark.parametrize("end", ["interrupted", "finished", "discarded"])
+def test_what_is_kept_for_w_and_b_outlives_the_record(run: Run, end: str) -> None:
+    copy = run.path / "wandb" / "offline-run-1"
+    copy.mkdir(parents=True)
+    (copy / "run-1.wandb").write_text("not uploaded yet")
+    run.mark("interrupted") if end == "interrupted" else run.finish()
+    if end == "finished":  # then it is made again, with force=true; two times, as the first is interrupted
+        Run.begin(run.path, {}, name="demo", seed=1).mark("interrupted")
+    again = Run.begin(run.path, {}, name="demo", seed=1)
+    if end == "discarded":
+        run.discard()
+        again = Run.begin(run.path, {}, name="demo", seed=1)
+    again.finish()
+    assert again.path == run.path
+    assert (copy / "run-1.wandb").read_text() == "not uploaded yet"
+
+
 def test_a_discarded_run_leaves_nothing(run: Run) -> None:
     run.discard()
     assert list(run.path.parent.iterdir()) == []

@@ -1,0 +1,94 @@
+"""What W&B has of a record: `RUN/wandb/mirror.json`. It is not in run.json, which W&B gets a copy of."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from calm_bench.records.atomic import make_folder, replacing
+from calm_bench.records.schema import SCHEMAS
+from calm_bench.records.store import RUN_FILE, WANDB, Run
+
+FILE = "mirror.json"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """The record's W&B id, the same for all its copies, and its latest copy.
+
+    Attributes:
+        folder: that copy, as W&B keeps it offline, relative to the run's folder; None where there is none yet.
+        staging: the folder with the tables that `wandb sync` needs beside it, relative to the run's folder.
+        state: what the record was when the copy was made (`state_of`); None for a copy that was not completed.
+    """
+
+    id: str
+    folder: str | None = None
+    staging: str | None = None
+    state: str | None = None
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """As kept in the run's folder, else a new id and no copy."""
+        try:
+            return cls(**json.loads((run.path / WANDB / FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # not mirrored yet, or not to be read
+            return cls("".join(secrets.choice(_LETTERS) for _ in range(8)))
+
+    def keep(self, run: Run) -> None:
+        """Write it into the run's folder; InputError where that cannot be written."""
+        make_folder(run.path / WANDB)
+        with replacing(run.path / WANDB / FILE) as file:
+            file.write(f"{json.dumps(asdict(self), indent=2)}\n".encode())
+
+    def copied_to(self, run: Run, folder: Path, staging: Path) -> Self:
+        """The same with a copy that has been begun in `folder`."""
+        places = (os.path.relpath(place, run.path) for place in (folder, staging))
+        return replace(self, **dict(zip(("folder", "staging"), places, strict=True)), state=None)
+
+    def copy(self, run: Run) -> Path | None:
+        """The latest copy, if it was completed and is still there."""
+        if self.state is None or self.folder is None:
+            return None
+        folder = (run.path / self.folder).resolve()
+        return folder if folder.exists() else None
+
+    def forget_before(self, run: Run, before: Self) -> None:
+        """Remove the earlier copies of this id from the disk, torn ones too: this one has all that they have."""
+        kept = {(run.path / place).resolve() for place in (self.folder, self.staging) if place}
+        wandb = (run.path / WANDB).resolve()
+        earlier = {*wandb.glob(f"offline-run-*-{self.id}"), *wandb.glob(f"staging-{self.id}-*")}
+        if before.folder is not None:  # WANDB_DIR may have put it elsewhere
+            earlier.add((run.path / before.folder).resolve())
+        for place in earlier - kept:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def forget_staging(self, run: Run) -> None:
+        """Remove what only `wandb sync` needed."""
+        if self.staging is not None:
+            shutil.rmtree(run.path / self.staging, ignore_errors=True)
+
+
+def figures_of(run: Run) -> list[Path]:
+    """The pictures in the run's folder."""
+    return sorted((run.path / "figures").glob("*.png"))
+
+
+def state_of(run: Run) -> str:
+    """A word that changes whenever run.json, a table or a picture of the record does."""
+    sizes = [(file.name, file.stat().st_size) for file in _files(run)]
+    return hashlib.sha256((run.path / RUN_FILE).read_bytes() + json.dumps(sizes).encode()).hexdigest()[:16]
+
+
+def size_of(run: Run) -> int:
+    """Bytes of the record's tables and pictures."""
+    return sum(file.stat().st_size for file in _files(run))
+
+
+def _files(run: Run) -> list[Path]:
+    return [run.file(name) for name in SCHEMAS if run.file(name).exists()] + figures_of(run)
