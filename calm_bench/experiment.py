@@ -62,7 +62,7 @@ def run(config: Config, command: str | None = None, ended_early: Callable[[Run],
             record.discard()
             raise
         except BaseException as error:
-            record.mark("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+            record.mark("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
             ended_early(record)
             raise
     return record
