@@ -26,7 +26,9 @@ def ordinary(records: Records) -> Parts:
 
 
 def groups(records: Records) -> Parts:
-    """Each group, but those of `QUESTIONS`."""
+    """Each group, but those of `QUESTIONS`, unless there is one group only: a run's own folder."""
+    if len(records.groups) == 1:
+        return {records.groups[0]: records.of(records.groups[0])}
     return {group: part.of(group) for part in ordinary(records).values() for group in part.groups}
 
 

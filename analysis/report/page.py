@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import plots, tables
+from analysis import plots, scopes, tables
 from analysis.load import Records
 from analysis.report.drawing import inline_svg
 from analysis.report.explorer import MAX_BYTES, link, payload
@@ -27,7 +27,7 @@ def write(records: Records, path: Path, missing: list[str]) -> None:
     Raises:
         OSError: `path` cannot be written.
     """
-    parts = {group: records.of(group) for group in records.groups}
+    parts = scopes.groups(records) or {group: records.of(group) for group in records.groups}
     data = [payload(part, group, MAX_BYTES // len(parts)) for group, part in parts.items()]
     script = _asset("page.js")
     page = (

@@ -23,7 +23,7 @@ from calm_bench.models.training import TrainingSettings, fine_tune, train_exit_c
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
-from calm_bench.stages.training_data import require_splits, texts, training_data
+from calm_bench.stages.training_data import require_splits, texts, training_data, validation_is_free
 from calm_bench.tasks.task import Task
 
 
@@ -59,7 +59,8 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
     return {
         "start": start,
         "task": identity.of_task(task, config.training.split, "validation"),
-        "chosen_by": [task.quality.description, task.sample_seed],  # the best checkpoint, on a sample of validation
+        # The best checkpoint is chosen by this quality, on this sample of the validation or the training split.
+        "chosen_by": [task.quality.description, task.sample_seed, validation_is_free(task, config.training.split)],
         "settings": settings,
         "seed": config.seed,
     }

@@ -22,7 +22,7 @@ def require_splits(task: Task, split: str) -> None:
             f"training: task {task.name} has no {split} split at {place}; give a folder that has one with "
             "training.path=DIR, or take a fine-tuned model as it is with training=none model.path=DIR"
         )
-    if _validation_is_free(task, split) and not task.has_split("validation"):
+    if validation_is_free(task, split) and not task.has_split("validation"):
         raise InputError(
             f"training: task {task.name} has no validation split at {place}, by which checkpoints are chosen; add "
             "validation.parquet or .jsonl, or give a folder that has one with training.path=DIR"
@@ -36,7 +36,7 @@ def training_data(task: Task, split: str, validation_examples: int) -> tuple[dat
     sample of the training split instead, at most a tenth of it, and no row that shares a source with the sample trains.
     """
     rows = task.rows(split)
-    if _validation_is_free(task, split):
+    if validation_is_free(task, split):
         return rows, task.examples("validation", validation_examples)
     held_out = task.examples(split, min(validation_examples, max(1, int(HELD_OUT * len(rows)))))
     sources = {example.source for example in held_out}
@@ -54,7 +54,8 @@ def texts(rows: datasets.Dataset) -> Iterator[str]:
         yield from batch["target"]
 
 
-def _validation_is_free(task: Task, split: str) -> bool:
+def validation_is_free(task: Task, split: str) -> bool:
+    """Whether the validation split may choose checkpoints: it neither trains nor is certified."""
     return "validation" not in (split, task.split)
 
 

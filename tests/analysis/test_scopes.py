@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import load, scopes
+from analysis import draw, load, report, scopes
 from analysis.catalogue import CATALOGUE
 from analysis.outputs import make
 
@@ -51,3 +51,17 @@ def test_what_lacks_is_said_with_the_command_that_makes_it(several, tmp_path: Pa
 def test_every_output_has_a_stem_of_its_own() -> None:
     stems = [output.stem for output in CATALOGUE]
     assert len(stems) == len(set(stems))
+
+
+def test_a_lone_run_of_one_question_has_its_own_figures_and_page(write_run, tmp_path: Path) -> None:
+    run = load([write_run(run_id="decay-1", name="decay", config={"threshold": {"tau": 1}})])
+    made, _ = draw(run, tmp_path / "figures")
+    assert "frontier" in {entry.name.split("-")[0] for entry in made}
+    assert 'id="group-1"' in (tmp_path / "figures" / "index.html").read_text()
+
+
+def test_the_page_leaves_out_what_is_not_drawn_group_by_group(several, tmp_path: Path) -> None:
+    report.write(several, tmp_path / "index.html", [])
+    page = (tmp_path / "index.html").read_text()
+    assert all(group in page for group in scopes.groups(several))
+    assert not any(f">{group}</h2>" in page for group in set(several.groups) - set(scopes.groups(several)))
