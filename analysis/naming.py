@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-NOT_RESULTS = ("measure", "name", "runs_dir", "tracking", "batch_size", "force")
+NOT_RESULTS = ("measure", "name", "runs_dir", "figures", "tracking", "batch_size", "force")
 """Keys that never change a result, and the measures, which may have been run one by one."""
 FIRST = ("model.name", "seed")  # what tells runs apart in most folders
 

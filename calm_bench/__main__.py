@@ -10,7 +10,6 @@ import shlex
 import shutil
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -99,13 +98,10 @@ def _run(config: Config) -> Run:
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
     try:
-        pictures, report = _draw(record)
+        places = _draw(record) if config.figures else []
     finally:  # the record is finished, whatever becomes of its pictures
         _mirror(config, record)
-    print("\n".join(summary.lines(record)))
-    print()
-    print(f"frontier: {next(path for name, path in pictures.items() if name.startswith('frontier'))}")
-    print(f"report: {report}")
+    print("\n".join([*summary.lines(record), "", *places]))
     return record
 
 
@@ -131,8 +127,8 @@ def _mirror(config: Config, record: Run) -> None:
     mirror(record, group=config.name, wandb_id=wandb_id, **vars(config.tracking))
 
 
-def _draw(record: Run) -> tuple[dict[str, Path], Path]:
-    """Every figure and table that the record allows, in its folder: pictures by name, and the page to open.
+def _draw(record: Run) -> list[str]:
+    """Every figure and table that the record allows, in its folder; the lines that say where to look.
 
     Raises InputError where they cannot be written; then there are none, and the record is complete all the same.
     """
@@ -145,7 +141,8 @@ def _draw(record: Run) -> tuple[dict[str, Path], Path]:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise unwritable(folder, error) from error
-    return {item.name: folder / item.files[0] for item in made if item.files[0].endswith(".png")}, folder / "index.html"
+    frontiers = [folder / item.files[0] for item in made if item.name.startswith("frontier")]
+    return [*(f"frontier: {picture}" for picture in frontiers[:1]), f"report: {folder / 'index.html'}"]
 
 
 def _quiet_libraries() -> None:

@@ -229,6 +229,7 @@ class Config:
     seed: int = MISSING
     device: str = MISSING
     runs_dir: str = MISSING
+    figures: bool = True
     force: bool = False
 
     def __post_init__(self) -> None:

@@ -138,7 +138,7 @@ def _texts(
 def run_id(config: Config) -> str:
     """NAME-HASH: the same for the same configuration and files, wherever these lie and the record goes."""
     values = configuration.plain(config)
-    for place in ("runs_dir", "force", "tracking"):
+    for place in ("runs_dir", "figures", "force", "tracking"):
         del values[place]
     for part, files in (("model", identity.of_model), ("task", identity.of_data), ("training", identity.of_data)):
         if values[part]["path"] is not None:

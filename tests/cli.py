@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEASURES = ["softmax", "state", "classifier"]
-QUICK = ["tracking=disabled", "timing.examples=0", "calibration.trials=5"]
+QUICK = ["tracking=disabled", "timing.examples=0", "calibration.trials=5", "figures=false"]
 
 
 def environment() -> dict[str, str]:

@@ -94,6 +94,8 @@ def test_the_demo_mirrors_to_wandb_offline(tmp_path: Path) -> None:
     assert list(tmp_path.glob("runs/*/wandb/wandb/offline-run-*/*.wandb")) or list(
         tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb")
     )
+    assert "report: " in done.stdout
+    assert list(tmp_path.glob("runs/demo-*/figures/index.html"))
     timings = Run.open(next(tmp_path.glob("runs/demo-*"))).read("timings")
     assert "full" in set(timings["arm"])
     assert (timings["seconds"] > timings["encoder_seconds"]).all()

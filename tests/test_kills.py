@@ -129,7 +129,7 @@ def test_a_disk_that_fills_up_during_a_run_is_one_line(
     if mounted.returncode:
         pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
     try:
-        done = cli.run(*command, cwd=tmp_path)
+        done = cli.run(*command, "figures=true", cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         line = done.stderr.replace("\r", "\n").splitlines()[-1]
         assert line.startswith("calm-bench: runs_dir: cannot write runs/")

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 COMMAND = [
     "limit=300", "task.max_new_tokens=8", "measure=[softmax,state]", "threshold.grid=[0.9,0.5]", "batch_size=16",
     "baselines=[oracle]", "device=cpu", "calibration.trials=5", "timing.examples=2", "tracking=disabled",
+    "figures=false",
 ]  # fmt: skip
 
 

@@ -17,7 +17,14 @@ from calm_bench.records.store import Run
 from tests import cli
 
 pytestmark = pytest.mark.slow
-SHORT = ["task.max_new_tokens=6", "measure=[softmax]", "threshold.grid=[0.9]", "baselines=[]", *cli.QUICK[1:]]
+SHORT = [
+    "task.max_new_tokens=6",
+    "measure=[softmax]",
+    "threshold.grid=[0.9]",
+    "baselines=[]",
+    *cli.QUICK[1:],
+    "figures=true",
+]
 
 # SIGTERM to itself as soon as a function is entered.
 TERMINATED_IN = """
