@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-NOT_RESULTS = ("measure", "name", "runs_dir", "figures", "tracking", "batch_size", "force")
-"""Keys that never change a result, and the measures, which may have been run one by one."""
+from calm_bench.config import NOT_RESULTS
+
+IGNORED = ("measure", "name", *NOT_RESULTS)
+"""Options that do not tell runs of one experiment apart: its name, and the measures, which may be run one by one."""
 FIRST = ("model.name", "seed")  # what tells runs apart in most folders
 
 
 def settings(config: dict[str, Any], *free: str) -> dict[str, Any]:
-    """The config as one level of dotted keys, without `NOT_RESULTS` and the `free` keys."""
+    """The config as one level of dotted keys, without what is `IGNORED` and the `free` keys."""
     flat: dict[str, Any] = {}
 
     def add(value: Any, *path: str) -> None:
@@ -20,12 +22,12 @@ def settings(config: dict[str, Any], *free: str) -> dict[str, Any]:
         else:
             flat[".".join(path)] = value
 
-    add({key: value for key, value in config.items() if key not in NOT_RESULTS})
-    return {key: value for key, value in flat.items() if key not in free}
+    add({key: value for key, value in config.items() if key not in IGNORED})
+    return {key: value for key, value in flat.items() if key not in (*IGNORED, *free)}
 
 
 def same(config: dict[str, Any], *free: str) -> str:
-    """Equal for configs that differ in nothing but `NOT_RESULTS` and the `free` keys."""
+    """Equal for configs that differ in nothing but what is `IGNORED` and the `free` keys."""
     return json.dumps(settings(config, *free), sort_keys=True, default=str)
 
 

@@ -17,8 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from calm_bench import config as configuration
-from calm_bench import processes, signals
+from calm_bench import compose, config, processes, signals
 from calm_bench.errors import InputError
 from calm_bench.refusal import one_line
 
@@ -41,8 +40,8 @@ def main() -> None:
     signals.take()
     # Hydra's parser takes `-m` before or after all options, people also write it between them.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-    configuration.register()
-    command = hydra.main(version_base="1.3", config_path=str(configuration.config_dir()), config_name="config")(_job)
+    compose.register()
+    command = hydra.main(version_base="1.3", config_path=str(compose.config_dir()), config_name="config")(_job)
     refusal = io.StringIO()
     try:
         with contextlib.redirect_stderr(refusal):  # Hydra's own reports take many lines; ours is written by _job
@@ -59,21 +58,21 @@ def main() -> None:
         if JobFailed.__name__ in refusal.getvalue():
             _fail("a job of this multirun failed, as said above; the others are complete", 1)
         if status.code and refusal.getvalue():
-            _fail(one_line(refusal.getvalue(), configuration.Config, configuration.config_dir()), 2)
+            _fail(one_line(refusal.getvalue(), config.Config, compose.config_dir()), 2)
         raise
 
 
 def _job(composed: DictConfig) -> None:
-    configuration.register()  # a launcher runs jobs in processes that have not been through main()
+    compose.register()  # a launcher runs jobs in processes that have not been through main()
     with contextlib.redirect_stderr(sys.__stderr__), signals.in_a_job():
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         _quiet_libraries()
         try:
-            config = configuration.resolve(composed)
+            settings = compose.resolve(composed)
             if not processes.is_first():
-                _assist(config)
+                _assist(settings)
                 return
-            record = _run(config)
+            record = _run(settings)
         except InputError as error:
             _end_job(str(error), 2)
         except FloatingPointError as error:  # NaN in states or confidences
@@ -91,10 +90,10 @@ def _end_job(reason: str, status: int) -> NoReturn:
 
 
 def _run(config: Config) -> Run:
-    from calm_bench import experiment, summary
+    from calm_bench import lifecycle, summary
 
-    earlier = experiment.finished(config)
-    record = experiment.run(config, _command(), ended_early=lambda record: _mirror(config, record))
+    earlier = lifecycle.finished(config)
+    record = lifecycle.run(config, _command(), ended_early=lambda record: _mirror(config, record))
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
     try:
@@ -107,9 +106,9 @@ def _run(config: Config) -> Run:
 
 def _assist(config: Config) -> None:
     """What a process beside the first one does, without a word."""
-    from calm_bench import experiment
+    from calm_bench import lifecycle
 
-    experiment.assist(config)
+    lifecycle.assist(config)
 
 
 def _command() -> str:

@@ -1,180 +1,162 @@
 """The configuration: what every YAML in conf/ must match, and the refusal of what cannot run, before anything loads.
 
-One dataclass for each group. Hydra composes YAML into them, so a misspelt option or a wrong type never gets this far;
-ranges and combinations are checked here, one line an error.
+One dataclass for each group. `compose.py` fills them from YAML, so a misspelt option or a wrong type never gets this
+far; a range is declared with its option, combinations are checked below, one line an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from hydra.core.config_store import ConfigStore
-from hydra.utils import instantiate
-from omegaconf import MISSING, DictConfig, OmegaConf
-
+from calm_bench import choices
 from calm_bench.calibration import METHODS
 from calm_bench.errors import InputError
-from calm_bench.refusal import refuse_unknown
+from calm_bench.options import (
+    MISSING,
+    Batch,
+    ClassPath,
+    Count,
+    HubName,
+    Interval,
+    Layer,
+    Name,
+    NonNegative,
+    OneOf,
+    Options,
+    Path,
+    Probability,
+    Processes,
+    Rate,
+    RunName,
+    Seed,
+    Share,
+    Size,
+    Threads,
+    Threshold,
+    Tokens,
+    WandbName,
+    WandbTag,
+    Width,
+    Words,
+)
 
-PACKAGE = Path(__file__).parent
-
-
-class DecayForm(StrEnum):
-    additive = "additive"
-    multiplicative = "multiplicative"
-    none = "none"
+NOT_RESULTS = ("runs_dir", "figures", "force", "tracking", "batch_size", "training.workers")
+"""Options that never change a result: they are in no key of a stage, no run id and no name of a group of runs."""
 
 
 @dataclass
-class TaskConfig:
-    _target_: str = MISSING
-    name: str = MISSING
-    path: str | None = None
-    hub: str | None = None
-    hub_config: str | None = None
-    split: str = MISSING
-    prompt: str = MISSING
-    max_source_tokens: int = MISSING
-    max_new_tokens: int = MISSING
-    tau: dict[str, float] = field(default_factory=dict)
+class TaskConfig(Options, group="task"):
+    _target_: ClassPath = MISSING
+    name: Name = MISSING
+    path: Path | None = None
+    hub: HubName | None = None
+    hub_config: Name | None = None
+    split: Name = MISSING
+    prompt: Words = MISSING
+    max_source_tokens: Tokens = MISSING
+    max_new_tokens: Tokens = MISSING
+    tau: dict[str, NonNegative] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     similarity: dict[str, Any] = field(default_factory=dict)
     beside: list[Any] = field(default_factory=list)
-    sample_seed: int = 0
+    sample_seed: Seed = 0
     options: dict[str, Any] = field(default_factory=dict)  # what a task written elsewhere takes beside these
 
-    def __post_init__(self) -> None:
-        _at_least("task.max_source_tokens", self.max_source_tokens, 1)
-        _at_least("task.max_new_tokens", self.max_new_tokens, 1)
-        for measure, tau in self.tau.items():
-            _at_least(f"task.tau.{measure}", tau, 0)
+
+@dataclass
+class ScratchConfig(Options, group="model.scratch"):
+    vocab_size: Width = MISSING
+    d_model: Width = MISSING
+    d_kv: Width = MISSING
+    num_heads: Width = MISSING
+    d_ff: Width = MISSING
+    num_layers: Layer = MISSING
+    num_decoder_layers: Layer = MISSING
+    dropout_rate: Share = MISSING
 
 
 @dataclass
-class ScratchConfig:
-    vocab_size: int = MISSING
-    d_model: int = MISSING
-    d_kv: int = MISSING
-    num_heads: int = MISSING
-    d_ff: int = MISSING
-    num_layers: int = MISSING
-    num_decoder_layers: int = MISSING
-    dropout_rate: float = MISSING
-
-    def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "d_kv", "num_heads", "d_ff", "num_layers", "num_decoder_layers"):
-            _at_least(f"model.scratch.{name}", getattr(self, name), 1)
-
-
-@dataclass
-class ModelConfig:
-    name: str = MISSING
-    path: str | None = None
-    hub: str | None = None
+class ModelConfig(Options, group="model"):
+    name: Name = MISSING
+    path: Path | None = None
+    hub: HubName | None = None
     scratch: ScratchConfig | None = None
-    dtype: str = MISSING
+    dtype: Annotated[str, OneOf(choices.DecodingDtype)] = MISSING
 
     def __post_init__(self) -> None:
-        _one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        super().__post_init__()
         if self.path is None and self.hub is None and self.scratch is None:
             raise InputError("model: one of model.path, model.hub and model.scratch is needed; all are null")
 
 
 @dataclass
-class QuantilesConfig:
-    split: str = MISSING
-    examples: int = MISSING
-    count: int = MISSING
-
-    def __post_init__(self) -> None:
-        _at_least("threshold.quantiles.examples", self.examples, 1)
-        _at_least("threshold.quantiles.count", self.count, 1)
+class QuantilesConfig(Options, group="threshold.quantiles"):
+    split: Name = MISSING
+    examples: Size = MISSING
+    count: Annotated[int, Interval(1, 1000)] = MISSING
 
 
 @dataclass
-class ThresholdConfig:
-    grid: list[float] = MISSING
+class ThresholdConfig(Options, group="threshold"):
+    grid: list[Threshold] = MISSING
     quantiles: QuantilesConfig | None = None
-    decay: DecayForm = MISSING
-    tau: float | None = None
-    min_layer: int = MISSING
+    decay: Annotated[str, OneOf(choices.DecayForm)] = MISSING
+    tau: NonNegative | None = None
+    min_layer: Layer = MISSING
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.grid and self.quantiles:
             raise InputError(f"threshold.grid={self.grid} must be [] where threshold.quantiles makes the grids")
-        if not (self.grid or self.quantiles) or not all(0 < value <= 1 for value in self.grid):
-            raise InputError(f"threshold.grid={self.grid} must be values in (0, 1], at least one")
+        if not (self.grid or self.quantiles):
+            raise InputError("threshold.grid=[] must hold at least one threshold, where threshold.quantiles is null")
         if any(above <= below for above, below in zip(self.grid, self.grid[1:], strict=False)):
             raise InputError(f"threshold.grid={self.grid} must be strictly descending")
-        if self.tau is not None:
-            _at_least("threshold.tau", self.tau, 0)
-        _at_least("threshold.min_layer", self.min_layer, 1)
 
 
 @dataclass
-class CalibrationConfig:
-    textual: list[float] = MISSING
-    risk: list[float] = MISSING
-    epsilon: float = MISSING
-    method: str = MISSING
-    trials: int = MISSING
-    fraction: float = MISSING
-    seed: int = MISSING
-    bootstrap_seed: int = MISSING
+class CalibrationConfig(Options, group="calibration"):
+    textual: list[Probability] = MISSING
+    risk: list[Probability] = MISSING
+    epsilon: Probability = MISSING
+    method: Words = MISSING
+    trials: Annotated[int, Interval(0, 100_000)] = MISSING
+    fraction: Probability = MISSING
+    seed: Seed = MISSING
+    bootstrap_seed: Seed = MISSING
 
     def __post_init__(self) -> None:
-        for objective in ("textual", "risk"):
-            for delta in getattr(self, objective):
-                _in_open_unit(f"calibration.{objective}", delta)
-        _in_open_unit("calibration.epsilon", self.epsilon)
-        _in_open_unit("calibration.fraction", self.fraction)
-        _one_of("calibration.method", self.method, METHODS)
-        _at_least("calibration.trials", self.trials, 0)
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise InputError(f"calibration.method={self.method!r} must be one of {', '.join(METHODS)}")
 
 
 @dataclass
-class TrainingConfig:
-    path: str | None = None
-    split: str = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING
-    gradient_accumulation: int = MISSING
-    optimizer: str = MISSING
-    learning_rate: float = MISSING
-    schedule: str = MISSING
-    warmup_steps: int = MISSING
-    weight_decay: float = MISSING
-    loss_weights: str = MISSING
-    exit_simulation: float = MISSING
+class TrainingConfig(Options, group="training"):
+    """How a model is fine-tuned; conf/training/paper.yaml says what each line means."""
+
+    path: Path | None = None
+    split: Name = MISSING
+    steps: Count = MISSING
+    batch_size: Batch = MISSING
+    gradient_accumulation: Batch = MISSING
+    optimizer: Annotated[str, OneOf(choices.Optimizer)] = MISSING
+    learning_rate: Rate = MISSING
+    schedule: Annotated[str, OneOf(choices.Schedule)] = MISSING
+    warmup_steps: Count = MISSING
+    weight_decay: NonNegative = MISSING
+    loss_weights: Annotated[str, OneOf(choices.LossWeights)] = MISSING
+    exit_simulation: Share = MISSING
     bf16: bool = MISSING
-    evaluate_every: int = MISSING
-    evaluate_examples: int = MISSING
-    classifier_steps: int = MISSING
-    classifier_learning_rate: float = MISSING
-    classifier_objective: str = MISSING
+    evaluate_every: Size = MISSING
+    evaluate_examples: Size = MISSING
+    classifier_steps: Count = MISSING
+    classifier_learning_rate: Rate = MISSING
+    classifier_objective: Annotated[str, OneOf(choices.ClassifierObjective)] = MISSING
     classifier_balanced: bool = MISSING
-    stored_dtype: str = MISSING
-    workers: int = MISSING
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "warmup_steps", "weight_decay", "classifier_steps", "workers"):
-            _at_least(f"training.{name}", getattr(self, name), 0)
-        for name in ("batch_size", "gradient_accumulation", "evaluate_every", "evaluate_examples"):
-            _at_least(f"training.{name}", getattr(self, name), 1)
-        for name in ("learning_rate", "classifier_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"training.{name}={getattr(self, name)} must be above 0")
-        _one_of("training.optimizer", self.optimizer, ("adafactor", "adamw"))
-        _one_of("training.schedule", self.schedule, ("constant", "linear", "cosine"))
-        _one_of("training.loss_weights", self.loss_weights, ("index", "uniform", "last"))
-        if not 0 <= self.exit_simulation < 1:
-            raise InputError(f"training.exit_simulation={self.exit_simulation} must be at least 0 and below 1")
-        _one_of("training.classifier_objective", self.classifier_objective, ("independent", "geometric"))
-        _one_of("training.stored_dtype", self.stored_dtype, ("float32", "float16", "bfloat16"))
+    stored_dtype: Annotated[str, OneOf(choices.StoredDtype)] = MISSING
+    workers: Processes = MISSING
 
     @property
     def trains(self) -> bool:
@@ -182,37 +164,28 @@ class TrainingConfig:
 
 
 @dataclass
-class TimingConfig:
-    examples: int = MISSING
-    repeats: int = MISSING
-    warmup: int = MISSING
-    threads: int = MISSING
+class TimingConfig(Options, group="timing"):
+    examples: Count = MISSING
+    repeats: Annotated[int, Interval(1, 10_000)] = MISSING
+    warmup: Annotated[int, Interval(0, 10_000)] = MISSING
+    threads: Threads = MISSING
     static: bool = MISSING
-    thresholds: list[float] = MISSING
+    thresholds: list[Threshold] = MISSING
     generate: bool = MISSING
     grid: bool = MISSING
 
-    def __post_init__(self) -> None:
-        _at_least("timing.examples", self.examples, 0)
-        _at_least("timing.repeats", self.repeats, 1)
-        _at_least("timing.warmup", self.warmup, 0)
-        _at_least("timing.threads", self.threads, 1)
+
+@dataclass
+class TrackingConfig(Options, group="tracking"):
+    mode: Annotated[str, OneOf(choices.TrackingMode)] = MISSING
+    project: WandbName = MISSING
+    entity: WandbName | None = None
+    tags: list[WandbTag] = field(default_factory=list)
 
 
 @dataclass
-class TrackingConfig:
-    mode: str = MISSING
-    project: str = MISSING
-    entity: str | None = None
-    tags: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        _one_of("tracking.mode", self.mode, ("auto", "online", "offline", "disabled"))
-
-
-@dataclass
-class Config:
-    name: str = MISSING
+class Config(Options, group=""):
+    name: RunName = MISSING
     task: TaskConfig = MISSING
     model: ModelConfig = MISSING
     measure: dict[str, Any] = field(default_factory=dict)
@@ -221,40 +194,28 @@ class Config:
     training: TrainingConfig = MISSING
     timing: TimingConfig = MISSING
     tracking: TrackingConfig = MISSING
-    baselines: list[str] = MISSING
-    state_copying: str = MISSING
-    probes: list[str] = MISSING
-    limit: int | None = None
-    batch_size: int = MISSING
-    seed: int = MISSING
-    device: str = MISSING
-    runs_dir: str = MISSING
+    baselines: list[Annotated[str, OneOf(choices.BaselineName)]] = MISSING
+    state_copying: Annotated[str, OneOf(choices.StateCopying)] = MISSING
+    probes: list[Annotated[str, OneOf(choices.Probe)]] = MISSING
+    limit: Size | None = None
+    batch_size: Batch = MISSING
+    seed: Seed = MISSING
+    device: Annotated[str, OneOf(choices.Device)] = MISSING
+    runs_dir: Path = MISSING
     figures: bool = True
     force: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.measure:
             raise InputError("measure: at least one confidence measure is needed, such as measure=[softmax,state]")
-        for baseline in self.baselines:
-            _one_of("baselines", baseline, ("static", "oracle"))
-        if self.training.trains and self.training.path is None and self.training.split == self.task.split:
-            raise InputError(f"training.split={self.training.split} must be another split than task.split")
-        for probe in self.probes:
-            _one_of("probes", probe, ("reliability", "perturbation", "classifier_f1"))
-        _one_of("state_copying", self.state_copying, ("exit_state", "first_state", "projected_kv", "true_state"))
-        if self.limit is not None:
-            _at_least("limit", self.limit, 1)
-        _at_least("batch_size", self.batch_size, 1)
-        _one_of("device", self.device, ("auto", "cpu", "cuda"))
+        self._refuse_certifying_what_trained()
         for value in self.timing.thresholds:
             if self.threshold.quantiles:
                 raise InputError(f"timing.thresholds={value}: quantiles are not known beforehand; use threshold=grid")
-            _one_of("timing.thresholds", value, self.threshold.grid)
-        if self.threshold.quantiles and self.threshold.quantiles.split == self.task.split:
-            raise InputError(
-                f"threshold.quantiles.split={self.task.split} must be another split than task.split: a grid made from "
-                "the examples that calibrate voids the promise"
-            )
+            if value not in self.threshold.grid:
+                grid = ", ".join(map(str, self.threshold.grid))
+                raise InputError(f"timing.thresholds={value} must be one of {grid}")
         if self.model.path is None and self.model.hub is None and self.training.steps == 0:
             raise InputError(
                 "training.steps=0: a model from scratch must be trained; choose training=paper or model.path=DIR"
@@ -270,57 +231,11 @@ class Config:
                 "model.path=DIR with one"
             )
 
-
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra; called once, before it composes."""
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("assets", lambda name: str(PACKAGE / "assets" / name), replace=True)
-
-
-def config_dir() -> Path:
-    """conf/, inside an installed package or beside a checkout's."""
-    installed = PACKAGE / "conf"
-    return installed if installed.is_dir() else PACKAGE.parent / "conf"
-
-
-def resolve(composed: DictConfig) -> Config:
-    """The composed configuration as checked dataclasses. Raises InputError."""
-    refuse_unknown(composed, Config)
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    return config
-
-
-def plain(config: Config) -> dict[str, Any]:
-    """The resolved configuration as plain values, as records and W&B hold it."""
-    values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True, enum_to_str=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
-def build(node: Any) -> Any:
-    """The object that a `_target_` and its arguments describe: a task, a measure. `options` are further arguments."""
-    values: Any = dict(node) if isinstance(node, Mapping) else OmegaConf.to_container(OmegaConf.structured(node))
-    values |= values.pop("options", {})
-    try:
-        return instantiate(values, _convert_="all")
-    except Exception as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, InputError):
-            raise cause from None
-        raise InputError(f"{values.get('_target_')}: {str(cause).splitlines()[0]}") from error
-
-
-def _at_least(option: str, value: float, least: float) -> None:
-    if value < least:
-        raise InputError(f"{option}={value} must be at least {least}")
-
-
-def _in_open_unit(option: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise InputError(f"{option}={value} must lie strictly between 0 and 1")
-
-
-def _one_of(option: str, value: object, allowed: Any) -> None:
-    if value not in allowed:
-        raise InputError(f"{option}={value!r} must be one of {', '.join(map(str, allowed))}")
+    def _refuse_certifying_what_trained(self) -> None:
+        if self.training.trains and self.training.path is None and self.training.split == self.task.split:
+            raise InputError(f"training.split={self.training.split} must be another split than task.split")
+        if self.threshold.quantiles and self.threshold.quantiles.split == self.task.split:
+            raise InputError(
+                f"threshold.quantiles.split={self.task.split} must be another split than task.split: a grid made from "
+                "the examples that calibrate voids the promise"
+            )

@@ -22,8 +22,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calm_bench import config as configuration
 from calm_bench import summary
+from calm_bench.build import build
 from calm_bench.calibration import METHODS
 from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
@@ -196,7 +196,7 @@ def _quality(run: Run) -> Metric:
         known = False
     if not known:
         raise InputError(f"{run.path}: task.quality is {node['_target_']}, which is no metric here")
-    metric: Metric = configuration.build(node)
+    metric: Metric = build(node)
     return metric
 
 

@@ -147,7 +147,7 @@ def test_the_table_names_the_method_and_shows_broken_promises_beside_epsilon(run
         ("calibration.epsilon=0.1,0.2", "one value at a time"),
         ("calibration.epsilon=warm", "calibration.epsilon=warm: Value 'warm'"),
         ("calibration.epsilon=${nowhere}", "calibration.epsilon=${nowhere}: Interpolation key 'nowhere' not found"),
-        ("calibration.textual=[1.1]", "calibration.textual=1.1 must lie strictly between 0 and 1"),
+        ("calibration.textual=[1.1]", "calibration.textual=1.1 must be above 0 and below 1"),
         ("calibration.method=best", "calibration.method='best' must be one of ltt, ucb, crc, naive"),
         ("calibration.seed=1", "calibration.seed=1 must stay 0"),
         ("calibration.fraction=0.5", "calibration.fraction=0.5 must stay 0.8"),

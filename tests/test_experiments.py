@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from calm_bench import config as configuration
+from calm_bench import compose as composing
 from calm_bench.records.logged import curves
 from calm_bench.records.store import Run
 from tests import cli
@@ -29,7 +29,7 @@ TRAIN = [
     "training.classifier_steps=2",
     "training.workers=0",
 ]
-EXPERIMENT_FILES = sorted((configuration.config_dir() / "experiment").glob("*.yaml"))
+EXPERIMENT_FILES = sorted((composing.config_dir() / "experiment").glob("*.yaml"))
 SHORT = ["limit=6", "task.max_source_tokens=128", "task.max_new_tokens=8", "device=cpu", *cli.QUICK]
 EXPERIMENTS = [
     ("cnndm", "cnndm", None, ("ROUGE-Lsum", "ROUGE-Lsum")),
@@ -101,12 +101,10 @@ def test_the_demo_mirrors_to_wandb_offline(tmp_path: Path) -> None:
     assert (timings["seconds"] > timings["encoder_seconds"]).all()
 
 
-@pytest.mark.parametrize(
-    "file", sorted((configuration.config_dir() / "experiment").glob("*.yaml")), ids=lambda f: f.stem
-)
+@pytest.mark.parametrize("file", sorted((composing.config_dir() / "experiment").glob("*.yaml")), ids=lambda f: f.stem)
 def test_every_experiment_composes_and_says_how_to_run_it(file: Path) -> None:
     assert f"python -m calm_bench +experiment={file.stem}" in file.read_text()
-    configuration.register()
-    with initialize_config_dir(str(configuration.config_dir()), version_base="1.3"):
-        config = configuration.resolve(compose("config", [f"+experiment={file.stem}"]))
+    composing.register()
+    with initialize_config_dir(str(composing.config_dir()), version_base="1.3"):
+        config = composing.resolve(compose("config", [f"+experiment={file.stem}"]))
     assert config.name == file.stem

@@ -25,17 +25,17 @@ KILLS = 20
 FORKS = """
 import os, sys, traceback
 from hydra import compose, initialize_config_dir
-from calm_bench import config as configuration, experiment
+from calm_bench import compose as composing, lifecycle
 import calm_bench.tasks.tatoeba_enfr
 
-configuration.register()
-with initialize_config_dir(str(configuration.config_dir().resolve()), version_base="1.3"):
-    config = configuration.resolve(compose("config", overrides=sys.argv[1:]))
+composing.register()
+with initialize_config_dir(str(composing.config_dir().resolve()), version_base="1.3"):
+    config = composing.resolve(compose("config", overrides=sys.argv[1:]))
 while sys.stdin.readline():
     child = os.fork()
     if child == 0:
         try:
-            experiment.run(config)
+            lifecycle.run(config)
         except BaseException:
             traceback.print_exc()
             os._exit(1)

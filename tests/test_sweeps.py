@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from calm_bench import config as configuration
+from calm_bench import compose as composing
 from calm_bench.sweep import file as sweep_file
 from calm_bench.sweep import trials
 from calm_bench.sweep.file import Sweep
@@ -20,11 +20,11 @@ SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 def test_every_trial_composes(file: Path) -> None:
     sweep = sweep_file.read(file)
     assert "${args_no_hyphens}" in sweep.command  # without it the agent runs the defaults and says nothing
-    configuration.register()
-    with initialize_config_dir(str(configuration.config_dir().resolve()), version_base="1.3"):
+    composing.register()
+    with initialize_config_dir(str(composing.config_dir().resolve()), version_base="1.3"):
         for values in trials_of(sweep):
             words = [word for word in trials.argv(sweep, values) if "=" in word]
-            config = configuration.resolve(compose("config", overrides=words))
+            config = composing.resolve(compose("config", overrides=words))
             assert len(config.measure) == 1
 
 
@@ -52,9 +52,9 @@ def test_the_searched_metric_is_one_that_a_run_of_it_records() -> None:
     """sweeps/bayes.yaml names a measure, an objective and a δ that its trials certify."""
     sweep = sweep_file.read(SWEEPS[0].with_name("bayes.yaml"))
     words = [word for word in sweep.command if "=" in word and "$" not in word]
-    configuration.register()
-    with initialize_config_dir(str(configuration.config_dir().resolve()), version_base="1.3"):
-        config = configuration.resolve(compose("config", overrides=words))
+    composing.register()
+    with initialize_config_dir(str(composing.config_dir().resolve()), version_base="1.3"):
+        config = composing.resolve(compose("config", overrides=words))
     assert list(config.measure) == ["softmax"]
     assert 0.1 in config.calibration.textual
     assert sweep.metric == "certified_layers/softmax/textual_10pct"

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-from calm_bench.decoding.state_copying import StateCopying
+from calm_bench.choices import DecayForm, StateCopying
 from calm_bench.measures.measure import Measure
-
-DecayForm = Literal["additive", "multiplicative", "none"]
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,18 @@ true_state      nothing is copied: the token runs on through all layers, and onl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from calm_bench.choices import StateCopying
+
 if TYPE_CHECKING:
     from calm_bench.decoding.cache import KeyValueCache
     from calm_bench.decoding.weights import FusedT5
 
-StateCopying = Literal["exit_state", "first_state", "projected_kv", "true_state"]
 KINDS: tuple[StateCopying, ...] = get_args(StateCopying)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from calm_bench.choices import ClassifierObjective, LossWeights
 from calm_bench.models.exit_classifier import ExitClassifier
 from calm_bench.models.t5 import head_scale
 
-LossWeights = Literal["index", "uniform", "last"]
-ClassifierObjective = Literal["independent", "geometric"]
 IGNORED = -100  # label of padding, as transformers' collators write it
 
 

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader
 from transformers import Seq2SeqTrainer, Trainer, TrainerControl
 
 from calm_bench import processes
+from calm_bench.choices import ClassifierObjective
 from calm_bench.models.exit_classifier import ExitClassifier
 from calm_bench.models.exit_simulation import frozen_above, random_exit_layers
 from calm_bench.models.loss import (
     IGNORED,
-    ClassifierObjective,
     exit_classifier_losses,
     layer_agreement,
     layer_losses,

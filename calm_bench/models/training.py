@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -21,8 +20,10 @@ from transformers import (
     TrainingArguments,
 )
 
+from calm_bench.choices import ClassifierObjective, LossWeights
+from calm_bench.config import TrainingConfig
 from calm_bench.models.curves import History
-from calm_bench.models.loss import ClassifierObjective, LossWeights, layer_weights
+from calm_bench.models.loss import layer_weights
 from calm_bench.models.pairs import Pairs
 from calm_bench.models.progress import Progress
 from calm_bench.models.t5 import EarlyExitT5
@@ -31,36 +32,11 @@ from calm_bench.models.trainers import ClassifierTrainer, FrozenWithClassifier, 
 STATE_FILE = "trainer_state.json"  # the last of a checkpoint's files
 
 
-@dataclass
-class TrainingSettings:
-    """How a model is fine-tuned; conf/training says what each line means."""
-
-    steps: int
-    batch_size: int
-    gradient_accumulation: int
-    optimizer: Literal["adafactor", "adamw"]
-    learning_rate: float
-    schedule: Literal["constant", "cosine", "linear"]
-    warmup_steps: int
-    weight_decay: float
-    loss_weights: LossWeights
-    exit_simulation: float
-    bf16: bool
-    evaluate_every: int
-    evaluate_examples: int
-    classifier_steps: int
-    classifier_learning_rate: float
-    classifier_objective: ClassifierObjective
-    classifier_balanced: bool
-    stored_dtype: Literal["float32", "float16", "bfloat16"]
-    workers: int
-
-
 def fine_tune(
     model: EarlyExitT5,
     rows: Pairs,
     validation: Pairs,
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     *,
     score: Score,
     folder: Path,
@@ -95,7 +71,9 @@ def fine_tune(
         data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
         callbacks=[Progress("fine-tune", _what_layers_learnt)],
     )
-    trainer.prepare(layer_weights(settings.loss_weights, model.depth), settings.exit_simulation, model, score)
+    trainer.prepare(
+        layer_weights(cast(LossWeights, settings.loss_weights), model.depth), settings.exit_simulation, model, score
+    )
     history = _train(trainer, folder)
     round_weights(model, settings.stored_dtype)
     model.backbone.eval()
@@ -106,7 +84,7 @@ def train_exit_classifier(
     model: EarlyExitT5,
     rows: Pairs,
     validation: Pairs,
-    settings: TrainingSettings,
+    settings: TrainingConfig,
     *,
     folder: Path,
     seed: int,
@@ -119,7 +97,9 @@ def train_exit_classifier(
 
     `rows`, `validation` and `folder` are as in `fine_tune`, and so is what becomes of an interrupted call.
     """
-    module = FrozenWithClassifier(model, settings.classifier_objective, settings.classifier_balanced)
+    module = FrozenWithClassifier(
+        model, cast(ClassifierObjective, settings.classifier_objective), settings.classifier_balanced
+    )
     steps = settings.classifier_steps
     arguments = TrainingArguments(
         **_arguments(settings, folder, seed, model.device, steps, max(1, steps // 10)),
@@ -149,7 +129,7 @@ def round_weights(model: EarlyExitT5, dtype: str) -> None:
 
 
 def _arguments(
-    settings: TrainingSettings, folder: Path, seed: int, device: torch.device, steps: int, evaluate_every: int
+    settings: TrainingConfig, folder: Path, seed: int, device: torch.device, steps: int, evaluate_every: int
 ) -> dict[str, Any]:
     """What both stages have alike."""
     return {

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from calm_bench import config as configuration
 from calm_bench import processes
+from calm_bench.build import build
+from calm_bench.choices import DecayForm, StateCopying
 from calm_bench.config import Config
 from calm_bench.cost import flops
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Decay, Rule
-from calm_bench.decoding.state_copying import StateCopying
 from calm_bench.decoding.weights import FusedT5
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
@@ -50,7 +50,7 @@ def adaptive(config: Config, task: Task) -> list[tuple[Measure, Decay]]:
     pairs = []
     for name, node in config.measure.items():
         tau = task.tau.get(name, 0.0) if config.threshold.tau is None else config.threshold.tau
-        pairs.append((configuration.build(node), Decay(config.threshold.decay.value, tau)))
+        pairs.append((build(node), Decay(cast(DecayForm, config.threshold.decay), tau)))
     return pairs
 
 

@@ -7,14 +7,30 @@ that has moved is the same one under its new name. What a hub name stands for is
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from calm_bench.config import NOT_RESULTS, Config
+from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.tasks.source import SPLITS, local_files
 from calm_bench.tasks.task import Task
+
+
+def run_id(config: Config) -> str:
+    """NAME-HASH: the same for the same configuration and files, wherever these lie and the record goes."""
+    values = asdict(config)
+    for option in NOT_RESULTS:
+        group, _, name = option.rpartition(".")
+        del (values[group] if group else values)[name]
+    for part, of_files in (("model", of_model), ("task", of_data), ("training", of_data)):
+        if values[part]["path"] is not None:
+            values[part]["path"] = of_files(values[part]["path"])
+    text = json.dumps([SCHEMA_VERSION, values], sort_keys=True)
+    return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def of_model(name_or_path: str) -> str:

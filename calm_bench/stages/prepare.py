@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from calm_bench import processes
-from calm_bench.config import Config, TrainingConfig, build
+from calm_bench.build import build
+from calm_bench.config import Config
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
@@ -19,7 +20,7 @@ from calm_bench.models import curves
 from calm_bench.models.pairs import TokenizedPairs
 from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
 from calm_bench.models.tokenizer import train_tokenizer
-from calm_bench.models.training import TrainingSettings, fine_tune, train_exit_classifier
+from calm_bench.models.training import fine_tune, train_exit_classifier
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
@@ -69,7 +70,7 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
 def _train(config: Config, task: Task, folder: Path, device: str) -> None:
     """Both training stages; `folder`/model appears when everything is done, and checkpoints are gone then."""
     torch.manual_seed(config.seed)
-    settings = _settings(config.training)
+    settings = config.training
     rows, validation = training_data(task, config.training.split, settings.evaluate_examples)
     name = config.model.path or config.model.hub
     if name is not None:
@@ -112,7 +113,3 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
 def _write(curve: pd.DataFrame, file: Path) -> None:
     if processes.is_first():
         curve.to_csv(file, index=False)
-
-
-def _settings(config: TrainingConfig) -> TrainingSettings:
-    return TrainingSettings(**{name: value for name, value in vars(config).items() if name not in ("path", "split")})

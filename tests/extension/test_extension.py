@@ -9,7 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from calm_bench import Decay, Rule, decode, load
-from calm_bench import config as configuration
+from calm_bench import compose as composing
+from calm_bench.build import build
+from calm_bench.config import TaskConfig
 from calm_bench.records.store import Run
 from tests import cli
 
@@ -38,11 +40,9 @@ def test_in_the_library(tiny_checkpoint: Path) -> None:
     rules = [Rule.full(), Rule.adaptive(Repeat(certainty=0.7), 0.5, Decay("none"))]
     layers = decode(model, model.tokenize(["shout: Hello!"]), rules, 6).exit_layers[0, 1]
     assert set(layers.tolist()) <= {0, 2, 3}
-    configuration.register()
-    composed = OmegaConf.merge(
-        OmegaConf.structured(configuration.TaskConfig), OmegaConf.load(HERE / "conf/task/shout.yaml")
-    )
-    task = configuration.build(OmegaConf.to_object(composed))
+    composing.register()
+    composed = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(HERE / "conf/task/shout.yaml"))
+    task = build(OmegaConf.to_object(composed))
     assert task.mark == "!"
     assert all(e.target == e.source.removeprefix("shout: ").upper() + "!" for e in task.examples("validation", 3))
 

@@ -8,21 +8,22 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from calm_bench import config as configuration
+from calm_bench import compose as composing
+from calm_bench.build import build
 from calm_bench.cost.flops import Shape, elbayad, t5
 from calm_bench.decoding import Decay, Rule, decode
 from calm_bench.measures import Measure, Visit
 from tests.decoding.conftest import compare
 from tests.models_for_tests import random_sources, random_t5
 
-FILES = sorted((configuration.config_dir() / "measure").glob("*.yaml"))
+FILES = sorted((composing.config_dir() / "measure").glob("*.yaml"))
 SHAPE = Shape(layers=8, d_model=512, d_attention=384, d_ff=1024, gated=True, vocab=32128, d_encoder=512)
 torch.set_num_threads(1)
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
 def measure(request: pytest.FixtureRequest) -> Measure:
-    return configuration.build(OmegaConf.load(request.param))
+    return build(OmegaConf.load(request.param))
 
 
 def visit_of(measure: Measure, layer: int, model_seed: int = 0) -> Visit:
@@ -34,7 +35,7 @@ def visit_of(measure: Measure, layer: int, model_seed: int = 0) -> Visit:
 
 
 def test_it_is_registered_under_its_own_name(measure: Measure) -> None:
-    text = (configuration.config_dir() / "measure" / f"{measure.name}.yaml").read_text()
+    text = (composing.config_dir() / "measure" / f"{measure.name}.yaml").read_text()
     assert text.startswith(f"# @package measure.{measure.name}\n")
     assert inspect.getdoc(type(measure))
 

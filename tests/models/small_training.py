@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from transformers import ByT5Tokenizer
 
+from calm_bench.config import TrainingConfig
 from calm_bench.models import EarlyExitT5
 from calm_bench.models.curves import History
 from calm_bench.models.trainers import Score
-from calm_bench.models.training import TrainingSettings, fine_tune, train_exit_classifier
+from calm_bench.models.training import fine_tune, train_exit_classifier
 from tests.models_for_tests import random_sources, random_t5
 
 Rows = list[dict[str, list[int]]]
 
-SETTINGS = TrainingSettings(
+SETTINGS = TrainingConfig(
     steps=6,
     batch_size=4,
     gradient_accumulation=1,

@@ -7,18 +7,19 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from calm_bench import config as configuration
+from calm_bench import compose as composing
+from calm_bench.build import build
 from calm_bench.config import Config
-from calm_bench.experiment import run_id
 from calm_bench.stages import identity
+from calm_bench.stages.identity import run_id
 from calm_bench.tasks.source import BUNDLED
 from calm_bench.tasks.task import Task
 
 
 def composed(*overrides: str) -> Config:
-    configuration.register()
-    with initialize_config_dir(str(configuration.config_dir()), version_base="1.3"):
-        return configuration.resolve(compose("config", list(overrides)))
+    composing.register()
+    with initialize_config_dir(str(composing.config_dir()), version_base="1.3"):
+        return composing.resolve(compose("config", list(overrides)))
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_a_checkpoint_is_its_weights_configuration_and_tokenizer(tiny_checkpoint
 
 
 def test_only_the_splits_that_are_read_count(data: Path) -> None:
-    task: Task = configuration.build(composed(f"task.path={data}").task)
+    task: Task = build(composed(f"task.path={data}").task)
     test, train = identity.of_task(task, "test"), identity.of_task(task, "train", "validation")
     rows = pd.read_parquet(data / "train.parquet")
     rows[:-1].to_parquet(data / "train.parquet")

@@ -1,0 +1,16 @@
+"""Every choice by name that an option or a function takes, said once. Nothing is imported here that takes time."""
+
+from typing import Literal
+
+BaselineName = Literal["static", "oracle"]
+ClassifierObjective = Literal["independent", "geometric"]
+DecayForm = Literal["additive", "multiplicative", "none"]
+DecodingDtype = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+LossWeights = Literal["index", "uniform", "last"]
+Optimizer = Literal["adafactor", "adamw"]
+Probe = Literal["reliability", "perturbation", "classifier_f1"]
+Schedule = Literal["constant", "linear", "cosine"]
+StateCopying = Literal["exit_state", "first_state", "projected_kv", "true_state"]
+StoredDtype = Literal["float32", "float16", "bfloat16"]
+TrackingMode = Literal["auto", "online", "offline", "disabled"]

@@ -1,0 +1,78 @@
+"""What surrounds an experiment: its record begun, kept to one process, and closed however the run ends.
+
+Where several processes make one run, the first one leads: it calls `run`, the others `assist`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from calm_bench import experiment, processes
+from calm_bench.config import Config
+from calm_bench.errors import InputError
+from calm_bench.records.stages import StageCache, locked
+from calm_bench.records.store import Run
+from calm_bench.stages.identity import run_id
+
+
+def run(config: Config, command: str | None = None, ended_early: Callable[[Run], None] = lambda record: None) -> Run:
+    """Run an experiment and return its finished record, which names the `command` that started it.
+
+    The same configuration has the same record: a finished one is returned as it is (unless `force`), an interrupted one
+    goes on from the last chunk that it decoded. `ended_early` is given the record of a run that fails or that is
+    interrupted. Raises InputError for what cannot run; then no record is left.
+    """
+    device = choose_device(config.device)
+    processes.join(device)
+    earlier = finished(config)
+    if not processes.agree(earlier is None) and earlier is not None:
+        return earlier
+    task, examples = experiment.data(config)  # what cannot be read leaves nothing behind
+    folder = Path(config.runs_dir) / run_id(config)
+    with locked(folder):
+        earlier = finished(config)
+        if not processes.agree(earlier is None) and earlier is not None:
+            return earlier  # another command was quicker
+        record = Run.begin(folder, asdict(config), name=config.name, seed=config.seed, command=command)
+        try:
+            experiment.perform(config, record, device, task, examples)
+        except InputError:
+            record.discard()
+            raise
+        except BaseException as error:
+            record.mark("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
+            ended_early(record)
+            raise
+    return record
+
+
+def assist(config: Config) -> None:
+    """Train, decode and score with the first process, in step with its `run`; the rest of a run it does alone."""
+    device = choose_device(config.device)
+    processes.join(device)
+    if processes.agree(False):
+        task, examples = experiment.data(config)
+        if processes.agree(False):
+            experiment.texts(config, StageCache(config.runs_dir), device, task, examples)
+
+
+def finished(config: Config) -> Run | None:
+    """The finished record of this very configuration, if there is one and it is not to be made again."""
+    folder = Path(config.runs_dir) / run_id(config)
+    if config.force or not (folder / "run.json").exists():
+        return None
+    record = Run.open(folder)
+    return record if record.status == "finished" else None
+
+
+def choose_device(wanted: str) -> str:
+    """cpu or cuda. Raises InputError where cuda is asked for and there is none."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda: no CUDA device here; use device=cpu or device=auto")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
