@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -41,13 +43,17 @@ def perturbation(subject: Subject) -> pd.DataFrame:
                     names = [batch.examples[row] for row in longer]
                     found.setdefault((kind, step), []).extend(zip(names, changed, written, strict=True))
 
+    def read_back(token_ids: Sequence[Sequence[int]], indices: Sequence[int]) -> list[str]:
+        pairs = zip(model.detokenize(token_ids), indices, strict=True)
+        return [task.as_written(text, subject.examples[index]) for text, index in pairs]
+
     references = [example.references for example in subject.examples]
-    full_texts = model.detokenize(texts)
+    full_texts = read_back(texts, range(len(texts)))
     full_scores = task.similarity.scores(full_texts, references)
     rows = []
     for (kind, step), results in found.items():
         indices = [index for index, _, _ in results]
-        predictions = model.detokenize([written for _, _, written in results])
+        predictions = read_back([written for _, _, written in results], indices)
         values = {
             "score": task.similarity.scores(predictions, [references[index] for index in indices]),
             "score_full": full_scores[indices],

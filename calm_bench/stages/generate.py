@@ -158,7 +158,7 @@ def _generations(
                     "threshold": rule.threshold,
                     "decay": str(rule.decay),
                     "source": example.source,
-                    "prediction": texts[e * len(rules) + r],
+                    "prediction": task.as_written(texts[e * len(rules) + r], example),
                     "reference": list(example.references),
                     "n_source_tokens": len(sources[e]),
                     "n_target_tokens": len(targets[e]),

@@ -90,7 +90,8 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
         def score(model: EarlyExitT5) -> float:
             """Quality of the full model on the validation examples."""
             generations = decode(model, sources, [Rule.full()], task.max_new_tokens, batch_size=256)
-            predictions = model.detokenize(generations.token_ids[:, 0])
+            texts = model.detokenize(generations.token_ids[:, 0])
+            predictions = [task.as_written(text, example) for text, example in zip(texts, validation, strict=True)]
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))
 
         history = fine_tune(model, pairs, held_out, settings, score=score, folder=checkpoints / "model", seed=seed)

@@ -1,33 +1,54 @@
 """SQuAD 1.1 with its context given (section 5 of the CALM paper), as T5 turns it into text."""
 
 import re
-import string
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from calm_bench.errors import InputError
 from calm_bench.tasks.task import Example, Task
 
-PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
+WORD = re.compile(r"[0-9A-Za-z_]+|[^0-9A-Za-z_\s]")
 
 
 class Squad(Task):
     """A question about a paragraph. The target is the first answer; every answer is a reference.
 
-    The prompt stands before the question, "context: " before the paragraph. Questions, paragraphs and answers, the
-    references too, get T5's spaces around punctuation, so that a perfect model can match its references.
+    The prompt stands before the question, "context: " before the paragraph. Question, paragraph and target get T5's
+    spaces. References are the data set's own answers, and a decoded answer is scored as the paragraph has it written:
+    "5 . 3 million" counts as "5.3 million", so that the scores are those of SQuAD's official script.
     """
 
     columns = ("question", "context", "answers.text[]")
 
     def example(self, row: Mapping[str, Any], row_id: str) -> Example:
-        answers = tuple(spaced(answer) for answer in row["answers"]["text"])
+        answers = tuple(row["answers"]["text"])
         if not answers:
             raise InputError(f"task {self.name}: question {row_id} has no answer, but SQuAD 1.1 gives at least one")
         source = f"{self.prompt}{spaced(row['question'])} context: {spaced(row['context'])}"
-        return Example(id=row_id, source=source, target=answers[0], references=answers)
+        return Example(row_id, source, target=spaced(answers[0]), references=answers, passage=row["context"])
+
+    def as_written(self, text: str, example: Example) -> str:
+        """The first stretch of the paragraph that has these words; `text` itself where it quotes nothing."""
+        spans, quotable = _words(example.passage)
+        start = quotable.find(f" {spaced(text)} ")
+        if start < 0 or not text.strip():
+            return text
+        first = quotable.count(" ", 0, start)
+        last = first + len(spaced(text).split(" ")) - 1
+        return example.passage[spans[first][0] : spans[last][1]]
 
 
 def spaced(text: str) -> str:
-    """Spaces around each ASCII punctuation mark, and single spaces throughout."""
-    return " ".join(PUNCTUATION.sub(r" \1 ", text).split())
+    """Spaces around every character but ASCII letters, digits and "_", and single spaces throughout.
+
+    T5's preprocessors had it so from 2019 until after the paper (`_pad_punctuation` with RE2's `\\W`, which knows ASCII
+    alone: "café" becomes "caf é"). Later releases of the package pad ASCII punctuation.
+    """
+    return " ".join(WORD.findall(text))
+
+
+@lru_cache(maxsize=64)
+def _words(passage: str) -> tuple[list[tuple[int, int]], str]:
+    """Where each word of a passage stands, and the passage spaced, with a space before and after it."""
+    return [word.span() for word in WORD.finditer(passage)], f" {spaced(passage)} "

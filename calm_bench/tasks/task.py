@@ -30,6 +30,8 @@ class Example:
     """What training teaches."""
     references: tuple[str, ...]
     """Every text that counts as right, one or more."""
+    passage: str = ""
+    """What a right text quotes word by word, as the data have it; empty where texts are the model's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,10 @@ class Task(ABC):
             raise InputError(f"task {self.name}: id {repeated[0]!r} stands twice in split {split}, but must be unique")
         chosen = np.random.default_rng(self.sample_seed).permutation(len(examples))[:limit]
         return [examples[index] for index in np.sort(chosen)]
+
+    def as_written(self, text: str, example: Example) -> str:
+        """A decoded text as it is recorded and scored: in the writing of the references. Here it is that already."""
+        return text
 
     def merged(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Evaluation examples, once rows that belong together have become one. Here every row stands alone."""

@@ -39,7 +39,8 @@ def subject(monkeypatch: pytest.MonkeyPatch) -> Subject:
     monkeypatch.setattr(model, "detokenize", lambda rows: [[t for t in row if t] for row in rows], raising=False)
     assert model.classifier is not None
     model.classifier.linear.weight.data[:] = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
-    task: Any = SimpleNamespace(max_new_tokens=LIMIT, max_source_tokens=99, similarity=Overlap())
+    as_is = lambda text, _: text  # noqa: E731
+    task: Any = SimpleNamespace(max_new_tokens=LIMIT, max_source_tokens=99, similarity=Overlap(), as_written=as_is)
     examples: Any = [SimpleNamespace(source=s, target=[*s[::-1], 7], references=(s,)) for s in sources]
     return Subject(model, task, examples, MEASURES, seed=0)
 

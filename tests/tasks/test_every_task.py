@@ -31,7 +31,7 @@ def test_a_row_becomes_the_same_text_for_training_and_evaluation(
     (example,) = task.examples("test")
     assert task.rows("test")[0] == {"id": example.id, "source": example.source, "target": example.target}
     assert example.source.startswith(task.prompt)
-    assert example.target in example.references
+    assert task.as_written(example.target, example) in example.references
     assert task.has_split("test")
     assert not task.has_split("train")
 
