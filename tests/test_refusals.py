@@ -46,7 +46,7 @@ def test_data_and_models(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "file").write_text("")
     model = f"model.path={tiny_checkpoint}"
     cases = [
-        ([model, f"task.path={without_column}"], "split test has no column translation.en (columns: text)"),
+        ([model, f"task.path={without_column}"], "test.parquet has no column translation (columns: text)"),
         ([model, f"task.path={empty}"], "split test is empty"),
         ([model, f"task.path={tmp_path / 'nowhere'}"], "must be a folder with {train,validation,test}.parquet"),
         ([f"model.path={pickle}"], "only safetensors are read"),

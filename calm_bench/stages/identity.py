@@ -68,12 +68,12 @@ def _hash_of(files: Iterable[Path]) -> str:
     for file in files:
         about = file.stat()
         digest.update(file.name.encode())
-        digest.update(_digest(file.resolve(), about.st_size, about.st_mtime_ns))
+        digest.update(_digest(file.resolve(), about.st_ino, about.st_size, about.st_ctime_ns))
     return digest.hexdigest()[:16]
 
 
 @lru_cache
-def _digest(file: Path, _size: int, _modified: int) -> bytes:
-    """Of a file's content; read once while the file stays as it is."""
+def _digest(file: Path, _inode: int, _size: int, _changed: int) -> bytes:
+    """Of a file's content; read once while the file stays as it is. (No program can set when a file was changed.)"""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

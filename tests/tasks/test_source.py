@@ -1,5 +1,6 @@
 """Every wrong source ends in one line that names the option, what was found, and what is needed."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import datasets
 import pytest
 
 from calm_bench.errors import InputError
+from calm_bench.stages import identity
 
 from .conftest import ASSETS, ROW, Build, Folder
 
@@ -45,19 +47,19 @@ def test_the_training_split_is_not_bundled(build: Build) -> None:
     ("name", "without", "message"),
     [
         ("cnndm", "highlights", r"has no column highlights \(columns: id, article\)"),
-        ("squad", "answers", r"has no column answers.text \(columns: id, context, question\)"),
+        ("squad", "answers", r"has no column answers \(columns: id, context, question\)"),
         ("scitldr", "references", r"has no column references \(columns: id, article, highlights\)"),
     ],
 )
 def test_a_missing_column_is_named(name: str, without: str, message: str, build: Build, folder: Folder) -> None:
     path = folder(test=[{column: value for column, value in ROW[name].items() if column != without}])
-    with refuses(rf"task.path={path}: split test {message}"):
+    with refuses(rf"task.path: {path}/test.parquet {message}"):
         build(name, path=path).examples("test")
 
 
 def test_a_missing_language_is_named(build: Build, folder: Folder) -> None:
     path = folder(test=[{"translation": {"en": "Go.", "de": "Geh."}}])
-    with refuses(rf"task.path={path}: split test has no field translation.fr: column translation is struct<.*>"):
+    with refuses(rf"task.path: {path}/test.parquet has no field translation.fr: column translation is struct<.*>"):
         build("wmt15_enfr", path=path).rows("test")
 
 
@@ -74,14 +76,73 @@ def test_a_column_that_is_not_text(
     name: str, change: dict[str, object], message: str, build: Build, folder: Folder
 ) -> None:
     path = folder(test=[ROW[name] | change])
-    with refuses(rf"task.path={path}: split test: {message}"):
+    with refuses(rf"task.path: {path}/test.parquet: {message}"):
         build(name, path=path).examples("test")
 
 
-def test_a_null(build: Build, folder: Folder) -> None:
-    path = folder(test=[ROW["cnndm"], ROW["cnndm"] | {"highlights": None}])
-    with refuses(rf"task.path={path}: split test has no value in highlights in 1 of its rows"):
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("cnndm", {"highlights": None}, "highlights has no value"),
+        ("cnndm", {"id": None}, "id has no value"),
+        ("wmt15_enfr", {"translation": None}, "translation has no value"),
+        ("wmt15_enfr", {"translation": {"fr": "Une maison."}}, "translation.en has no value"),
+        ("wmt15_enfr", {"translation": {"en": "A house."}}, "translation.fr has no value"),
+        ("squad", {"answers": {"text": ["Bob", None]}}, "answers.text has an entry without a value"),
+        ("squad", {"answers": {}}, "answers.text has no value"),
+        ("scitldr", {"references": ["x", None]}, "references has an entry without a value"),
+    ],
+)
+def test_a_missing_value_is_named_by_file_row_and_field(
+    name: str, change: dict[str, object], message: str, suffix: str, build: Build, folder: Folder
+) -> None:
+    row = ROW[name]
+    path = folder(suffix, test=[row, {**row, "id": "2"} if "id" in row else row, {**row, **change}])
+    with refuses(rf"task.path: {path}/test{suffix}, row 3: {message}"):
+        build(name, path=path).rows("test")
+
+
+@pytest.mark.parametrize("field", ["id", "article", "highlights"])
+@pytest.mark.parametrize("lacking", [1, 2])
+def test_a_line_without_one_of_the_fields_is_named(field: str, lacking: int, build: Build, folder: Folder) -> None:
+    rows = [ROW["cnndm"] | {"id": "a1"}, ROW["cnndm"] | {"id": "a2"}]
+    del rows[lacking - 1][field]
+    path = folder(".jsonl", test=rows)
+    with refuses(rf"task.path: {path}/test.jsonl, row {lacking}: {field} has no value"):
         build("cnndm", path=path).rows("test")
+
+
+def test_nulls_alone(build: Build, folder: Folder) -> None:
+    """Where every entry is missing, files have no type for them."""
+    path = folder(test=[ROW["squad"] | {"answers": {"text": [None]}}])
+    with refuses(rf"task.path: {path}/test.parquet, row 1: answers.text has an entry without a value"):
+        build("squad", path=path).rows("test")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{no}", r"task.path: cannot read .*/test.jsonl: line 3 is no JSON: .*"),
+        ("[1]", r"task.path: cannot read .*/test.jsonl: line 3 is no object with fields"),
+        ('{"article": 3, "highlights": "x"}', r"task.path: .*/test.jsonl: article is not of one kind in all rows: .*"),
+    ],
+)
+def test_a_line_that_is_no_row(line: str, message: str, build: Build, tmp_path: Path) -> None:
+    row = '{"article": "a", "highlights": "h", "other": 1}'
+    (tmp_path / "test.jsonl").write_text(f"{row}\n\n{line}\n")
+    with refuses(message):
+        build("cnndm", path=str(tmp_path)).rows("test")
+
+
+def test_json_lines_may_have_ids_and_further_fields_of_several_kinds(build: Build, tmp_path: Path) -> None:
+    rows = ['{"article": "2020-01-01", "highlights": "h", "id": 1}', '{"article": "b", "highlights": "i", "id": "x"}']
+    (tmp_path / "test.jsonl").write_text("\n".join([*rows[:1], rows[1].replace("}", ', "n": [{}]}')]))
+    examples = build("cnndm", path=str(tmp_path)).examples("test")
+    assert [(example.id, example.source) for example in examples] == [
+        ("1", "summarize: 2020-01-01"),
+        ("x", "summarize: b"),
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
@@ -120,6 +181,18 @@ def test_a_changed_file_is_read_again(build: Build, folder: Folder) -> None:
     for article in ("one", "two"):
         path = folder(test=[ROW["cnndm"] | {"article": article}])
         assert build("cnndm", path=path).examples("test")[0].source == f"summarize: {article}"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_other_words_of_the_same_length_and_time_are_read(suffix: str, build: Build, folder: Folder) -> None:
+    """`datasets` would go on with the old ones: it keeps what it read by path and time."""
+    seen = set()
+    for article in ("one", "two"):
+        path = folder(suffix, test=[ROW["cnndm"] | {"article": article}])
+        os.utime(Path(path) / f"test{suffix}", ns=(10**18, 10**18))
+        seen.add(identity.of_data(path))
+        assert build("cnndm", path=path).examples("test")[0].source == f"summarize: {article}"
+    assert len(seen) == 2
 
 
 def test_local_files_load_in_silence(build: Build, folder: Folder, capfd: pytest.CaptureFixture[str]) -> None:
