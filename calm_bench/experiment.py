@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Hashable
 from typing import Any
 
@@ -26,6 +27,8 @@ from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probe import probe
 from calm_bench.stages.score import Floats, Scores, score_all
 from calm_bench.tasks.task import Example, Task
+
+log = logging.getLogger(__name__)
 
 
 def perform(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
@@ -63,7 +66,12 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
 def data(config: Config) -> tuple[Task, list[Example]]:
     """The task, and its examples that are decoded and certified. Raises InputError."""
     task: Task = build(config.task)
-    return task, task.examples(task.split, config.limit)
+    examples = task.examples(task.split, config.limit)
+    references = [example.references for example in examples]
+    doubts = [metric.unsuited(references) for metric in (task.quality, task.similarity, *task.beside)]
+    for doubt in dict.fromkeys(filter(None, doubts)):
+        log.warning(doubt)
+    return task, examples
 
 
 def texts(

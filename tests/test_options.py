@@ -5,18 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from calm_bench import compose as composing
-from calm_bench.config import Config
+from calm_bench.compose import config_dir
 from calm_bench.errors import InputError
 from calm_bench.options import Interval, Options, Seed
-
-
-def composed(*overrides: str) -> Config:
-    composing.register()
-    with initialize_config_dir(str(composing.config_dir().resolve()), version_base="1.3"):
-        return composing.resolve(compose("config", list(overrides)))
+from tests.composed import composed
 
 
 @pytest.mark.parametrize(
@@ -105,6 +98,6 @@ def test_declared_types_inside_lists_and_mappings_count() -> None:
 
 def test_every_yaml_of_the_suite_is_inside(tmp_path: Path) -> None:
     for group in ("model", "threshold", "timing", "tracking", "calibration"):
-        for file in (composing.config_dir() / group).glob("*.yaml"):
+        for file in (config_dir() / group).glob("*.yaml"):
             more = ["training=paper"] if file.stem == "from_scratch" else ["measure=[softmax]"]
             composed(f"{group}={file.stem}", *more)

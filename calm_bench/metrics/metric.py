@@ -58,6 +58,10 @@ class Metric(evaluate.Metric):
         place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
         return np.asarray(self.pairs(list(place)), dtype=np.float64)[[place[key] for key in keys]]
 
+    def unsuited(self, references: Sequence[Sequence[str]]) -> str | None:
+        """Why scores against these references would mislead, in one line; None where nothing speaks against them."""
+        return None
+
     def aggregate(self, statistics: Array) -> float:
         """Quality in 0..100 of the examples with these statistics (n, k), n >= 1."""
         return 100 * float(statistics[:, 0].mean())

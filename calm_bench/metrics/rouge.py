@@ -29,6 +29,15 @@ class Rouge(Metric):
         summaries = [_sentences(reference) for reference in references]
         return [self._rouge.score_multi(summaries, _sentences(prediction))[self.kind].fmeasure]
 
+    def unsuited(self, references: Sequence[Sequence[str]]) -> str | None:
+        unread = sum(_mostly_unread(texts) for texts in references)
+        if not unread:
+            return None
+        return (
+            f"ROUGE reads the letters a-z and digits alone, and most letters are others in the references of {unread} "
+            f"of {len(references)} examples: their scores say little; chrF and BLEU read all letters"
+        )
+
 
 def _description(kind: str) -> str:
     return f'rouge_score {kind} F, nrefs:best|stemmer:no|sentences:" . "|version:{version("rouge_score")}'
@@ -56,6 +65,12 @@ class RougeLsum(Rouge):
     """The union of the longest common subsequences of each sentence of the reference with all of the text's."""
 
     name, kind, description = "ROUGE-Lsum", "rougeLsum", _description("rougeLsum")
+
+
+def _mostly_unread(texts: Sequence[str]) -> bool:
+    """Whether rouge_score's tokeniser drops more than half of the letters and digits."""
+    letters = [letter for text in texts for letter in text.lower() if letter.isalnum()]
+    return 2 * sum(letter.isascii() for letter in letters) < len(letters)
 
 
 def _sentences(summary: str) -> str:

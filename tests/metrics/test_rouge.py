@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
+from calm_bench.metrics.chrf import ChrF
 from calm_bench.metrics.rouge import Rouge, Rouge1, Rouge2, RougeL, RougeLsum
 
 ROUGE = RougeLsum()
@@ -47,6 +48,16 @@ def test_the_best_reference_counts() -> None:
 
 def test_texts_without_words() -> None:
     np.testing.assert_array_equal(ROUGE.scores(["", "", "é", "..."], [[""], ["a"], ["à"], ["..."]]), [1, 0, 0, 1])
+
+
+def test_texts_that_its_tokeniser_does_not_read_are_spoken_of() -> None:
+    hindi, french = "दिल्ली में बारिश हुई", "Été très doux à Orléans"
+    assert ROUGE.scores([hindi[:-3]], [[hindi]]) == 0
+    said = ROUGE.unsuited([(hindi,), (french, french), ("24",), ("...",)])
+    assert said is not None
+    assert "in the references of 1 of 4 examples" in said
+    assert ROUGE.unsuited([(french,), ("",)]) is None
+    assert ChrF().unsuited([(hindi,)]) is None
 
 
 def test_quality_is_the_mean_in_percent() -> None:

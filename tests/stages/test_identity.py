@@ -5,21 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 
-from calm_bench import compose as composing
 from calm_bench.build import build
-from calm_bench.config import Config
 from calm_bench.stages import identity
 from calm_bench.stages.identity import run_id
 from calm_bench.tasks.source import BUNDLED
 from calm_bench.tasks.task import Task
-
-
-def composed(*overrides: str) -> Config:
-    composing.register()
-    with initialize_config_dir(str(composing.config_dir()), version_base="1.3"):
-        return composing.resolve(compose("config", list(overrides)))
+from tests.composed import composed
 
 
 @pytest.fixture
