@@ -59,7 +59,7 @@ class TaskConfig(Options, group="task"):
     tau: dict[str, NonNegative] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     similarity: dict[str, Any] = field(default_factory=dict)
-    beside: list[Any] = field(default_factory=list)
+    beside: dict[str, Any] = field(default_factory=dict)
     sample_seed: Seed = 0
     options: dict[str, Any] = field(default_factory=dict)  # what a task written elsewhere takes beside these
 
@@ -120,7 +120,7 @@ class CalibrationConfig(Options, group="calibration"):
     textual: list[Probability] = MISSING
     risk: list[Probability] = MISSING
     epsilon: Probability = MISSING
-    method: Words = MISSING
+    method: Any = MISSING  # a name, or a _target_ with its arguments
     trials: Annotated[int, Interval(0, 100_000)] = MISSING
     fraction: Probability = MISSING
     seed: Seed = MISSING
@@ -128,8 +128,12 @@ class CalibrationConfig(Options, group="calibration"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method not in METHODS:
-            raise InputError(f"calibration.method={self.method!r} must be one of {', '.join(METHODS)}")
+        described = isinstance(self.method, dict) and "_target_" in self.method
+        if self.method != MISSING and not described and self.method not in METHODS:
+            names = ", ".join(METHODS)
+            raise InputError(
+                f"calibration.method={self.method!r} must be one of {names}, or a _target_ and its arguments"
+            )
 
 
 @dataclass

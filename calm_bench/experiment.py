@@ -18,7 +18,7 @@ from calm_bench.probes import Subject
 from calm_bench.records.stages import StageCache
 from calm_bench.records.store import Run
 from calm_bench.stages.beside import beside
-from calm_bench.stages.certify import certificates, frontier
+from calm_bench.stages.certify import certificates, frontier, method_of
 from calm_bench.stages.generate import adaptive, generate, make_rules
 from calm_bench.stages.grids import make_grids
 from calm_bench.stages.measure_time import measure_time, with_seconds
@@ -37,7 +37,7 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
     model, model_identity, rules, tokens, (scored, statistics) = texts(config, cache, device, task, examples)
     scores = Scores.of(scored, task.quality, statistics)
     points = frontier(scores, bootstrap_seed)
-    promised, issued = certificates(scores, config.calibration)
+    promised, issued = certificates(scores, config.calibration, method_of(config.calibration))
     subject = Subject(model, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
     answers = probe(config.probes, subject, model_identity, cache)
     timings = measure_time(model, task, examples, rules, issued, config.timing, config.seed)
@@ -56,8 +56,8 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         model_identity=model_identity,
         quality=task.quality.name,
         similarity=task.similarity.name,
-        metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside)],
-        beside=beside(scores, task.beside, issued, bootstrap_seed),
+        metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside.values())],
+        beside=beside(scores, task.beside.values(), issued, bootstrap_seed),
         float32_agreement=float32_agreement(model, task, examples, rules),
         speed=_speed(timings, bootstrap_seed),
     )
@@ -65,10 +65,10 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
 
 def data(config: Config) -> tuple[Task, list[Example]]:
     """The task, and its examples that are decoded and certified. Raises InputError."""
-    task: Task = build(config.task)
+    task = build(config.task, Task)
     examples = task.examples(task.split, config.limit)
     references = [example.references for example in examples]
-    doubts = [metric.unsuited(references) for metric in (task.quality, task.similarity, *task.beside)]
+    doubts = [metric.unsuited(references) for metric in (task.quality, task.similarity, *task.beside.values())]
     for doubt in dict.fromkeys(filter(None, doubts)):
         log.warning(doubt)
     return task, examples

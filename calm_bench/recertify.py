@@ -9,8 +9,7 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.utils import get_class
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,7 +28,7 @@ from calm_bench.errors import InputError
 from calm_bench.records.stages import locked
 from calm_bench.records.store import Run
 from calm_bench.refusal import unknown_option
-from calm_bench.stages.certify import certificates
+from calm_bench.stages.certify import certificates, method_of
 from calm_bench.stages.score import Scores
 
 if TYPE_CHECKING:
@@ -47,7 +45,8 @@ What is not given is what the run was given. Options:
   calibration.textual=[...]   tolerances delta of textual consistency, each in (0, 1); [] for none
   calibration.risk=[...]      tolerances delta of risk consistency, each in (0, 1); [] for none
   calibration.epsilon=X       probability with which a promise may fail, in (0, 1)
-  calibration.method=NAME     {methods}
+  calibration.method=NAME     {methods}; or
+                              calibration.method={{_target_: module.Class}} with --allow module
   calibration.trials=N        random splits that check each promise; 0 for none
 
 calibration.fraction and the seeds stay the run's own: all its promises are checked on the same splits.
@@ -69,6 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("given", nargs="*", metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of your own whose classes the record may name: its code will run",
+    )
     given, unknown = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
@@ -84,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [_finished(folder) for folder in folders]  # every run is looked at before any is changed
         settings = [settings_of(run, changes) for run in runs]
         for run, wanted in zip(runs, settings, strict=True):
-            print("\n".join(certify(run, wanted)))
+            print("\n".join(certify(run, wanted, given.allow)))
             _mirror(run)
     except InputError as error:
         print(f"calm-bench: {error}", file=sys.stderr)
@@ -135,12 +141,15 @@ def settings_of(run: Run, changes: Mapping[str, Any]) -> CalibrationConfig:
     return settings
 
 
-def certify(run: Run, settings: CalibrationConfig) -> list[str]:
-    """Add what the run's record lacks of these promises; the lines to print, the last of them `run: FOLDER`."""
+def certify(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) -> list[str]:
+    """Add what the run's record lacks of these promises; the lines to print, the last of them `run: FOLDER`.
+
+    allowed: modules beside the suite's own whose classes the record may name.
+    """
     with locked(run.path):
         run = Run.open(run.path)
-        scores = Scores.of(run.read("generations"), _quality(run))
-        rows, _ = certificates(scores, settings)
+        scores = Scores.of(run.read("generations"), _quality(run, allowed))
+        rows, _ = certificates(scores, settings, method_of(settings, within=("calm_bench.calibration", *allowed)))
         there = run.read("certificates")
         new = rows[~_keys(rows).isin(_keys(there))]
         if len(new):
@@ -185,29 +194,11 @@ def _finished(folder: str) -> Run:
     return run
 
 
-def _quality(run: Run) -> Metric:
-    """The metric that the run's tables report. A record may be a stranger's, so only a metric is ever built from it."""
-    with _without_transformers():
-        from calm_bench.metrics.metric import Metric
-    node = run.info["config"]["task"]["quality"]
-    try:
-        known = issubclass(get_class(node["_target_"]), Metric)
-    except (ImportError, ValueError):  # Hydra's words for no such module, and for no class
-        known = False
-    if not known:
-        raise InputError(f"{run.path}: task.quality is {node['_target_']}, which is no metric here")
-    metric: Metric = build(node)
-    return metric
+def _quality(run: Run, allowed: Sequence[str]) -> Metric:
+    """The metric that the run's tables report. A record may be a stranger's, so it names none but the suite's own."""
+    from calm_bench.metrics.metric import Metric
 
-
-@contextmanager
-def _without_transformers() -> Iterator[None]:
-    """`evaluate` imports transformers, and torch with it, for pipelines alone: three seconds that no metric needs."""
-    absent = "transformers" not in sys.modules
-    if absent:
-        sys.modules["transformers"] = None  # type: ignore[assignment]  # the documented way to make an import fail
     try:
-        yield
-    finally:
-        if absent:
-            del sys.modules["transformers"]
+        return build(run.info["config"]["task"]["quality"], Metric, within=("calm_bench.metrics", *allowed))
+    except InputError as error:
+        raise InputError(f"{run.path}: task.quality: {error}") from error

@@ -25,6 +25,8 @@ def one_line(report: str, schema: type, conf: Path) -> str:
         if "@" in option[1]:
             return f"{option[1]}: nothing is chosen there by default; write +{option[1]}=NAME"
         return unknown_option(option[1], list(_options(schema)))
+    if twice := re.search(r"Multiple values for ([\w/@.]+)\.", report):
+        return f"+{twice[1]}: something is chosen there already; write {twice[1]}=NAME, without the plus"
     if choice := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", report):
         group, name = choice[1], choice[2]
         allowed = sorted(file.stem for file in (conf / group).glob("*.yaml"))

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from calm_bench.calibration.methods import find_method
 from calm_bench.calibration.promise import promise
 from calm_bench.records.store import Run
 
@@ -62,7 +61,7 @@ def in_words(certificates: pd.DataFrame) -> list[str]:
 
 def _promise(row: pd.Series) -> str:
     return promise(
-        find_method(row["method"]).guarantee,
+        row["guarantee"],
         objective=row["objective"],
         delta=row["delta"],
         epsilon=row["epsilon"],
@@ -83,7 +82,7 @@ def _certified(issued: pd.DataFrame, certificates: pd.DataFrame, frontier: pd.Da
         rule = full if pd.isna(row["threshold"]) else frontier[same].iloc[0]
         threshold = "full model" if pd.isna(row["threshold"]) else f"{row['threshold']:g}"
         what = [row["measure"], row["objective"], row["method"], f"{row['delta']:g}", threshold]
-        sure = find_method(row["method"]).guarantee == "probability"
+        sure = row["guarantee"] == "probability"
         rows.append([*what, *_rule(rule), f"{row['epsilon']:g}" if sure else "", _broken(certificates, row)])
     return rows
 

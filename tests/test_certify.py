@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from calm_bench import recertify, summary
+from calm_bench.calibration import METHODS, Method, Verdict
 from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
 from calm_bench.metrics.bleu import Bleu
@@ -25,6 +27,15 @@ WORDS = ["le", "chat", "dort", "sur", "la", "table", "et", "le", "chien", "court
 RULES = [("full", None), ("static", 1.0), ("softmax", 0.9), ("softmax", 0.5), ("state", 0.9), ("state", 0.5)]
 SETTINGS = {"textual": [0.3], "risk": [0.2], "epsilon": 0.1, "method": "ltt", "trials": 6, "fraction": 0.8, "seed": 0}
 BLEU = {"_target_": "calm_bench.metrics.bleu.Bleu"}
+
+
+class Never(Method):
+    """A calibration method from outside the package: it accepts nothing."""
+
+    name, guarantee = "never", "none"
+
+    def judge(self, losses: np.ndarray, parts: np.ndarray, delta: float, epsilon: float) -> Verdict:
+        return Verdict(np.zeros((len(parts), len(losses)), np.bool_), None)
 
 
 class TranslationMetrics:
@@ -57,7 +68,7 @@ def run(tmp_path: Path, scored: pd.DataFrame) -> Run:
     """A finished run on those texts, made by the stages of the main command."""
     settings = CalibrationConfig(**SETTINGS, bootstrap_seed=0)
     scores = Scores.of(scored, Bleu())
-    promised, issued = certificates(scores, settings)
+    promised, issued = certificates(scores, settings, METHODS["ltt"])
     config = {"calibration": SETTINGS, "task": {"quality": BLEU}}
     record = Run.create(tmp_path / "runs", "demo-1", config, name="demo", seed=0)
     record.write("generations", scored)
@@ -90,7 +101,9 @@ def test_rows_equal_those_of_a_run_with_these_settings(run: Run, scored: pd.Data
     pd.testing.assert_frame_equal(after[: len(before)], before)
 
     changed = {**SETTINGS, "risk": [0.02, 0.3], "method": "ucb", "epsilon": 0.2}
-    expected, issued = certificates(Scores.of(scored, Bleu()), CalibrationConfig(**changed, bootstrap_seed=0))
+    expected, issued = certificates(
+        Scores.of(scored, Bleu()), CalibrationConfig(**changed, bootstrap_seed=0), METHODS["ucb"]
+    )
     added = after[len(before) :].reset_index(drop=True)
     pd.testing.assert_frame_equal(added, expected, check_dtype=False)
     assert added["test_score"].nunique() > 5
@@ -110,7 +123,8 @@ def test_only_what_lacks_is_added(run: Run) -> None:
 
 def test_more_trials_go_on_with_the_same_splits(run: Run, scored: pd.DataFrame) -> None:
     again(run, "calibration.trials=9")
-    once, _ = certificates(Scores.of(scored, Bleu()), CalibrationConfig(**{**SETTINGS, "trials": 9}, bootstrap_seed=0))
+    settings = CalibrationConfig(**{**SETTINGS, "trials": 9}, bootstrap_seed=0)
+    once, _ = certificates(Scores.of(scored, Bleu()), settings, METHODS["ltt"])
     keys = [*recertify.PROMISE, "trial"]
     found, expected = (
         frame[frame["trial"].notna()].sort_values(keys).reset_index(drop=True)
@@ -172,12 +186,46 @@ def test_only_finished_runs_are_certified(run: Run, capsys: pytest.CaptureFixtur
     pd.testing.assert_frame_equal(run.read("certificates"), before)
 
 
-@pytest.mark.parametrize("target", ["os.system", "pathlib.Path", "calm_bench.metrics.bleu.Blue", "nowhere.Metric"])
-def test_a_record_can_name_nothing_but_a_metric(run: Run, target: str) -> None:
-    run.info["config"]["task"]["quality"] = {"_target_": target, "_args_": ["touch here"]}
+@pytest.mark.parametrize(
+    ("quality", "words"),
+    [
+        ({"_target_": "os.system", "command": "touch here"}, "os.system is code from outside"),
+        ({"_target_": "strangers.Metric"}, "strangers.Metric is code from outside, which a record may not name"),
+        ({**BLEU, "max_ngram_order": {"_target_": "pathlib.Path.touch"}}, "pathlib.Path.touch is code from outside"),
+        ({**BLEU, "more": [{"of": {"_target_": "shutil.rmtree", "path": "."}}]}, "shutil.rmtree is code from outside"),
+        ({"_target_": "calm_bench.metrics.bleu.Blue"}, "has no class 'Blue'"),
+        ({"_target_": "calm_bench.metrics.bleu.BLEU"}, "only classes below calm_bench's own are built"),
+    ],
+)
+def test_a_record_can_name_nothing_but_a_metric_of_the_suite(
+    run: Run, quality: dict[str, object], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its module is not even imported, however deep it is named, unless the user lets it in by name."""
+    (tmp_path / "strangers.py").write_text(
+        "from calm_bench.metrics.bleu import Bleu as Metric\nopen(__file__ + '.ran', 'w').close()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run.info["config"]["task"]["quality"] = quality
     run.add_promises([])
-    with pytest.raises(InputError, match=f"task.quality is {target}, which is no metric here"):
+    with pytest.raises(InputError, match=words):
         again(run)
+    assert not list(tmp_path.glob("*.ran"))
+    if quality["_target_"] == "strangers.Metric":
+        recertify.main([str(run.path), "--allow", "strangers"])
+        assert list(tmp_path.glob("*.ran"))
+
+
+def test_a_method_from_outside_needs_the_users_word(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    method = "calibration.method={_target_: tests.test_certify.Never}"
+    with pytest.raises(SystemExit):
+        recertify.main([str(run.path), method])
+    assert "tests.test_certify.Never is code from outside" in capsys.readouterr().err
+    recertify.main([str(run.path), method, "--allow", "tests.test_certify"])
+    certificates = run.read("certificates")
+    own = certificates[certificates["method"] == "never"]
+    assert len(own)
+    assert own["threshold"].isna().all()
+    assert set(own["guarantee"]) == {"none"}
 
 
 def test_an_incomplete_generations_table_is_refused(scored: pd.DataFrame) -> None:
@@ -189,7 +237,7 @@ def test_an_incomplete_generations_table_is_refused(scored: pd.DataFrame) -> Non
 
 def test_further_metrics_of_the_full_model_and_the_certified_rules(scored: pd.DataFrame) -> None:
     scores = Scores.of(scored, Bleu())
-    _, issued = certificates(scores, CalibrationConfig(**{**SETTINGS, "trials": 0}, bootstrap_seed=0))
+    _, issued = certificates(scores, CalibrationConfig(**{**SETTINGS, "trials": 0}, bootstrap_seed=0), METHODS["ltt"])
     entries = beside(scores, [Rouge1(), ChrF()], issued, seed=0)
     rules = {(certificate.measure, certificate.threshold) for certificate in issued if certificate.threshold}
     assert rules

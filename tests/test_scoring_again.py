@@ -37,7 +37,7 @@ def test_another_metric_decodes_nothing_and_another_promise_scores_nothing(
     assert set(promised.read("certificates")["delta"]) == {0.3, 0.02, 0.05}
     pd.testing.assert_frame_equal(promised.read("generations"), first.read("generations"))
     bleurt = save_bert(tmp_path / "bleurt")
-    second = run("+metric@task.similarity=bleurt", f"task.similarity.path={bleurt}", "+metric@task.quality=rouge1")
+    second = run("metric@task.similarity=bleurt", f"task.similarity.path={bleurt}", "metric@task.quality=rouge1")
     third = run("task.similarity._target_=calm_bench.metrics.rouge.RougeLsum")
     assert decoded() == before
 
@@ -55,7 +55,7 @@ def test_another_metric_decodes_nothing_and_another_promise_scores_nothing(
 
 
 def test_bleurt_without_weights_is_refused_before_anything_is_decoded(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    done = cli.run(f"model.path={tiny_checkpoint}", "+metric@task.similarity=bleurt", *cli.QUICK, cwd=tmp_path)
+    done = cli.run(f"model.path={tiny_checkpoint}", "metric@task.similarity=bleurt", *cli.QUICK, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "calm-bench: BLEURT: path=None must be a save_pretrained folder (task.similarity.path=DIR)"

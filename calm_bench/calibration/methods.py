@@ -1,7 +1,7 @@
 """Four ways to say which thresholds keep the mean loss at most delta, and what each of them promises.
 
 Every method judges `losses` (K, n) on each of `parts` (trials, n), the examples it may calibrate on. A new method is a
-class with the three members of `Method`; `certify` and `trials` take an object as well as a name.
+class below `Method` with its three members; `certify` and `trials` take an object as well as a name.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
-class LearnThenTest:
+class LearnThenTest(Method):
     """Learn then Test (Angelopoulos et al. 2021), the paper's method: a p-value per threshold, then multiple testing.
 
     With probability 1 - epsilon the mean loss of the chosen threshold is at most delta, however the losses depend on
@@ -70,7 +70,7 @@ class LearnThenTest:
 
 
 @dataclass(frozen=True)
-class UpperConfidenceBound:
+class UpperConfidenceBound(Method):
     """Go down while an upper confidence bound of the mean loss is at most delta (Bates et al. 2021; "Fast yet Safe").
 
     With probability 1 - epsilon the mean loss of the chosen threshold is at most delta: stopping at the first bound
@@ -93,7 +93,7 @@ class UpperConfidenceBound:
 
 
 @dataclass(frozen=True)
-class ConformalRiskControl:
+class ConformalRiskControl(Method):
     """Conformal Risk Control (Angelopoulos et al. 2022): the mean loss is at most delta IN EXPECTATION over samples.
 
     Any one calibration sample may miss delta, with a probability that is not bounded; epsilon is not used. The method
@@ -109,7 +109,7 @@ class ConformalRiskControl:
 
 
 @dataclass(frozen=True)
-class Naive:
+class Naive(Method):
     """Accept any threshold whose sample mean is at most delta. It promises nothing: a control, never a default."""
 
     name: ClassVar[str] = "naive"

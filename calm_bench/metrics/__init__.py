@@ -1,1 +1,1 @@
-"""Text metrics, one file each. Importing any of them imports `evaluate`, which takes seconds."""
+"""Text metrics, one file each; for Hugging Face's `evaluate`, `hugging_face.Evaluated` wraps one."""

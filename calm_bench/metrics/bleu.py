@@ -19,7 +19,6 @@ class Bleu(Metric):
     description = f"sacrebleu BLEU|nrefs:var|case:mixed|eff:no|tok:intl|smooth:exp|version:{sacrebleu.__version__}"
 
     def __init__(self) -> None:
-        super().__init__()
         # The effective order changes no count; without it sacrebleu warns at every sentence.
         self._bleu = BLEU(tokenize="intl", smooth_method="exp", effective_order=True)
 

@@ -23,7 +23,6 @@ class Bleurt(Metric):
     name = "BLEURT"
 
     def __init__(self, path: str | None, device: str = "auto", batch_size: int = 64) -> None:
-        super().__init__()
         if path is None or not Path(path, "config.json").is_file():
             raise InputError(f"BLEURT: path={path} must be a save_pretrained folder (task.similarity.path=DIR)")
         weights = sorted(Path(path).glob("*.safetensors"))

@@ -21,7 +21,6 @@ class ChrF(Metric):
     )
 
     def __init__(self) -> None:
-        super().__init__()
         self._chrf = CHRF()
 
     def pair(self, prediction: str, references: Sequence[str]) -> Sequence[float]:

@@ -1,10 +1,8 @@
 """What every text metric gives: statistics per example, a score per example, the quality of a set, and its interval."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import datasets
-import evaluate
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,11 +11,10 @@ from calm_bench.errors import InputError
 Array = NDArray[np.float64]
 
 
-class Metric(evaluate.Metric):
+class Metric(ABC):
     """A metric between predictions and their references, usable without a network or a metric script.
 
-    It is an `evaluate.Metric` built directly, so `compute(predictions=..., references=...)` and `evaluate.combine` work
-    too. A subclass says its `name` and `description` and implements `pair`; one whose set quality is not the mean of
+    A subclass says its `name` and `description` and implements `pair`; one whose set quality is not the mean of
     its examples (BLEU) also overrides `aggregate` and `scores`.
 
     A prediction always has one or more references. A missing reference is an InputError, never a score of 0.
@@ -28,9 +25,6 @@ class Metric(evaluate.Metric):
 
     description: str = ""
     """What a record needs to repeat the number: package, version and options."""
-
-    def __init__(self) -> None:
-        super().__init__(keep_in_memory=True)  # else evaluate writes an Arrow file and a lock per computation
 
     @abstractmethod
     def pair(self, prediction: str, references: Sequence[str]) -> Sequence[float]:
@@ -84,11 +78,3 @@ class Metric(evaluate.Metric):
         draws = [self.aggregate(statistics[random.integers(n, size=n)]) for _ in range(resamples)]
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
-
-    def _info(self) -> evaluate.MetricInfo:
-        text = datasets.Value("string")
-        features = datasets.Features({"predictions": text, "references": datasets.List(text)})
-        return evaluate.MetricInfo(description=self.description, citation="", inputs_description="", features=features)
-
-    def _compute(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-        return {self.name: self.aggregate(self.statistics(predictions, references))}

@@ -20,7 +20,6 @@ class Rouge(Metric):
     kind: ClassVar[str]
 
     def __init__(self) -> None:
-        super().__init__()
         self._rouge = RougeScorer([self.kind], use_stemmer=False)
 
     def pair(self, prediction: str, references: Sequence[str]) -> Sequence[float]:

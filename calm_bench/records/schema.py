@@ -90,6 +90,7 @@ CERTIFICATES = pa.schema(
         _column("epsilon", _FLOAT64),  # probability with which the promise may fail, in (0, 1)
         _column("measure", _TEXT),  # the confidence measure
         _column("method", _TEXT),  # ltt, or a method to compare it with
+        _column("guarantee", _TEXT),  # of the method: a probability (1 - ε), an expectation, or none
         _column("trial", _INT32, null=True),  # from 0; null: certified on all examples, nothing held out
         _column("n_calibration", _INT32),  # examples that the test read
         _column("threshold", _FLOAT64, null=True),  # the certified λ; null: the full model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from calm_bench.metrics.metric import Metric
 from calm_bench.stages.score import Label, Scores
 
 
-def beside(scores: Scores, metrics: Sequence[Metric], issued: Sequence[Certificate], seed: int) -> list[dict[str, Any]]:
+def beside(scores: Scores, metrics: Iterable[Metric], issued: Sequence[Certificate], seed: int) -> list[dict[str, Any]]:
     """One entry per rule and metric: measure, threshold, metric, score (0..100) and its 95% interval, low and high."""
     certified = {Label(certificate.measure, certificate.threshold) for certificate in issued}
     rules = [index for index, rule in enumerate(scores.rules) if index == scores.full or rule in certified]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from calm_bench import bootstrap
-from calm_bench.calibration import Certificate, certify, trials
+from calm_bench.build import build
+from calm_bench.calibration import METHODS, Certificate, Method, certify, trials
 from calm_bench.calibration.promise import Objective
 from calm_bench.config import CalibrationConfig
 from calm_bench.records.schema import CERTIFICATES
@@ -43,7 +46,13 @@ def frontier(scores: Scores, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def certificates(scores: Scores, settings: CalibrationConfig) -> tuple[pd.DataFrame, list[Certificate]]:
+def method_of(settings: CalibrationConfig, within: Sequence[str] | None = None) -> Method:
+    """The calibration method, by its name or from the class that is described; `within` as for `build`."""
+    name = settings.method
+    return METHODS[name] if isinstance(name, str) else build(name, Method, within)
+
+
+def certificates(scores: Scores, settings: CalibrationConfig, method: Method) -> tuple[pd.DataFrame, list[Certificate]]:
     """Certify every objective, tolerance and measure.
 
     Returns:
@@ -58,11 +67,18 @@ def certificates(scores: Scores, settings: CalibrationConfig) -> tuple[pd.DataFr
             for measure in scores.measures:
                 indices = scores.rows_of(measure)
                 grid = [float(scores.rules[index].threshold or 0) for index in indices]
-                common = {"delta": delta, "epsilon": settings.epsilon, "method": settings.method}
-                certificate = certify(losses[indices], grid, objective=objective, measure=measure, **common)
+                asked = {"delta": delta, "epsilon": settings.epsilon, "method": method}
+                certificate = certify(losses[indices], grid, objective=objective, measure=measure, **asked)
                 issued.append(certificate)
                 chosen = scores.full if certificate.index is None else indices[certificate.index]
-                names = {"objective": objective, "measure": measure, **common}
+                names = {
+                    "objective": objective,
+                    "delta": delta,
+                    "epsilon": settings.epsilon,
+                    "measure": measure,
+                    "method": method.name,
+                    "guarantee": method.guarantee,
+                }
                 rows.append(
                     {
                         **names,
@@ -76,7 +92,7 @@ def certificates(scores: Scores, settings: CalibrationConfig) -> tuple[pd.DataFr
                     }
                 )
                 if settings.trials:
-                    rows += [{**names, **row} for row in _trials(scores, losses, indices, grid, common, settings)]
+                    rows += [{**names, **row} for row in _trials(scores, losses, indices, grid, asked, settings)]
     return pd.DataFrame(rows, columns=CERTIFICATES.names), issued
 
 
@@ -85,7 +101,7 @@ def _trials(
     losses: Floats,
     indices: list[int],
     grid: list[float],
-    common: dict[str, object],
+    asked: dict[str, object],
     settings: CalibrationConfig,
 ) -> list[dict[str, object]]:
     """Repeated random splits: certify on one part, measure on the other (CALM, section 5 and appendix B)."""
@@ -95,7 +111,7 @@ def _trials(
         n_trials=settings.trials,
         calibration_fraction=settings.fraction,
         seed=settings.seed,
-        **common,  # type: ignore[arg-type]
+        **asked,  # type: ignore[arg-type]
     )
     rows = []
     rules = [scores.full if place < 0 else indices[place] for place in result.index]

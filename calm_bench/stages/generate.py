@@ -50,7 +50,7 @@ def adaptive(config: Config, task: Task) -> list[tuple[Measure, Decay]]:
     pairs = []
     for name, node in config.measure.items():
         tau = task.tau.get(name, 0.0) if config.threshold.tau is None else config.threshold.tau
-        pairs.append((build(node), Decay(cast(DecayForm, config.threshold.decay), tau)))
+        pairs.append((build(node, Measure), Decay(cast(DecayForm, config.threshold.decay), tau)))
     return pairs
 
 

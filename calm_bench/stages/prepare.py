@@ -16,6 +16,7 @@ from calm_bench.config import Config
 from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
+from calm_bench.measures.measure import Measure
 from calm_bench.models import curves
 from calm_bench.models.pairs import TokenizedPairs
 from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
@@ -38,7 +39,7 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
         model = load(name, device, config.model.dtype)
-        needing = [name for name, node in config.measure.items() if build(node).needs_classifier]
+        needing = [name for name, node in config.measure.items() if build(node, Measure).needs_classifier]
         if needing and model.classifier is None:
             raise InputError(
                 f"measure: {needing[0]!r} needs an exit classifier, and {name} has none; "

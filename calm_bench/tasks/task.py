@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -58,8 +58,8 @@ class Task(ABC):
     """What tables report."""
     similarity: Metric
     """m in the losses D = R = 1 - m, per example in [0, 1]."""
-    beside: Sequence[Metric] = ()
-    """Further metrics of the full model and of every certified rule."""
+    beside: Mapping[str, Metric] = field(default_factory=dict)
+    """Further metrics of the full model and of every certified rule, under names of their own."""
     sample_seed: int
 
     columns: ClassVar[tuple[str, ...]]

@@ -211,6 +211,7 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
                             "epsilon": 0.05,
                             "measure": measure,
                             "method": "ltt",
+                            "guarantee": "probability",
                             "trial": trial,
                             "n_calibration": n if trial is None else int(0.8 * n),
                             "threshold": point.threshold if place >= 0 else np.nan,

@@ -6,14 +6,13 @@ python -m calm_bench hydra.searchpath=[file://conf] task=shout model=mine measur
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from calm_bench import Decay, Rule, decode, load
-from calm_bench import compose as composing
 from calm_bench.build import build
-from calm_bench.config import TaskConfig
 from calm_bench.records.store import Run
+from calm_bench.tasks.task import Task
 from tests import cli
+from tests.composed import composed
 
 HERE = Path(__file__).parent
 COMMAND = [
@@ -40,9 +39,7 @@ def test_in_the_library(tiny_checkpoint: Path) -> None:
     rules = [Rule.full(), Rule.adaptive(Repeat(certainty=0.7), 0.5, Decay("none"))]
     layers = decode(model, model.tokenize(["shout: Hello!"]), rules, 6).exit_layers[0, 1]
     assert set(layers.tolist()) <= {0, 2, 3}
-    composing.register()
-    composed = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(HERE / "conf/task/shout.yaml"))
-    task = build(OmegaConf.to_object(composed))
+    task = build(composed(f"hydra.searchpath=[file://{HERE / 'conf'}]", "task=shout").task, Task)
     assert task.mark == "!"
     assert all(e.target == e.source.removeprefix("shout: ").upper() + "!" for e in task.examples("validation", 3))
 

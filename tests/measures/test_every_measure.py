@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
 def measure(request: pytest.FixtureRequest) -> Measure:
-    return build(OmegaConf.load(request.param))
+    return build(OmegaConf.load(request.param), Measure)
 
 
 def visit_of(measure: Measure, layer: int, model_seed: int = 0) -> Visit:

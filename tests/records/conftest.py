@@ -59,7 +59,7 @@ def frames() -> dict[str, pd.DataFrame]:
     certificates = pd.DataFrame(
         {
             "objective": ["textual", "risk", "risk"], "delta": [0.1, 0.02, 0.02], "epsilon": 0.05,
-            "measure": "softmax", "method": "ltt", "n_calibration": [2, 2, 1],
+            "measure": "softmax", "method": "ltt", "guarantee": "probability", "n_calibration": [2, 2, 1],
             "trial": pd.array([None, None, 0], dtype="Int32"),
             "threshold": [0.9, np.nan, 0.5], "p_value": [0.01, np.nan, 0.02], "test_loss": [np.nan, np.nan, 0.1],
             "test_score": [np.nan, np.nan, 39.0], "mean_exit_layer": [4.0, 8.0, 3.0],

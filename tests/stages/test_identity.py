@@ -34,7 +34,7 @@ def test_a_checkpoint_is_its_weights_configuration_and_tokenizer(tiny_checkpoint
 
 
 def test_only_the_splits_that_are_read_count(data: Path) -> None:
-    task: Task = build(composed(f"task.path={data}").task)
+    task = build(composed(f"task.path={data}").task, Task)
     test, train = identity.of_task(task, "test"), identity.of_task(task, "train", "validation")
     rows = pd.read_parquet(data / "train.parquet")
     rows[:-1].to_parquet(data / "train.parquet")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
+import calm_bench.build
 from calm_bench.tasks.task import Task
+from tests.composed import composed
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "calm_bench" / "assets"
@@ -34,12 +35,6 @@ ROW: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture(autouse=True)
-def _assets() -> None:
-    """`${assets:...}` as the command line resolves it."""
-    OmegaConf.register_new_resolver("assets", lambda name: str(ASSETS / name), replace=True)
 
 
 @pytest.fixture
@@ -65,9 +60,7 @@ def build() -> Build:
     """build("squad", path=...) is the task of conf/task/squad.yaml with some of its lines changed."""
 
     def task(name: str, **changes: Any) -> Task:
-        config = OmegaConf.merge(OmegaConf.load(ROOT / "conf" / "task" / f"{name}.yaml"), changes)
-        built = instantiate(config)
-        assert isinstance(built, Task)
-        return built
+        config = composed(f"task={name}", "training=none").task
+        return calm_bench.build.build({**asdict(config), **changes}, Task)
 
     return task
