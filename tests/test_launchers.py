@@ -16,17 +16,23 @@ from tests import cli
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]])
-def test_a_launcher_leaves_one_record_a_job_and_names_one_that_fails(
+def test_a_launcher_trains_and_leaves_one_record_a_job_and_names_one_that_fails(
     launcher: list[str], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
+    """Training is part of it: joblib's processes cannot start the ones that tokenise batches."""
     name, *settings = launcher
+    training = ["training.split=validation", "training.steps=2", "training.classifier_steps=2", "training.workers=1"]
+    training += ["training.batch_size=2", "training.evaluate_every=2", "training.evaluate_examples=4"]
     short = [f"model.path={tiny_checkpoint}", "limit=3", "task.max_new_tokens=6", "baselines=[]", *cli.QUICK]
     jobs = ["measure=softmax", "threshold.min_layer=1,4"]  # the model has three layers
-    done = cli.run(f"hydra/launcher={name}", *settings, "-m", *jobs, *short, "threshold.grid=[0.9]", cwd=tmp_path)
+    done = cli.run(
+        f"hydra/launcher={name}", *settings, "-m", *jobs, *training, *short, "threshold.grid=[0.9]", cwd=tmp_path
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("calm-bench: a job of this multirun failed")
     runs = find(tmp_path / "runs")
     assert [(run.info["config"]["threshold"]["min_layer"], run.status) for run in runs] == [(1, "finished")]
+    assert len(list(tmp_path.glob("runs/stages/train-*/model/model.safetensors"))) == 1
 
 
 @pytest.mark.slow

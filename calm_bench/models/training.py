@@ -6,12 +6,14 @@ Both run on Hugging Face's Trainer, which owns the loop, precision, accumulation
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import (
+    Adafactor,
     DataCollatorForSeq2Seq,
     PrinterCallback,
     Seq2SeqTrainingArguments,
@@ -54,7 +56,7 @@ def fine_tune(
     """
     arguments = Seq2SeqTrainingArguments(
         **_arguments(settings, folder, seed, model.device, settings.steps, settings.evaluate_every),
-        optim={"adafactor": "adafactor", "adamw": "adamw_torch_fused"}[settings.optimizer],
+        optim="adamw_torch_fused",  # unless `_adafactor` takes its place
         learning_rate=settings.learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
         warmup_steps=settings.warmup_steps,
@@ -71,6 +73,8 @@ def fine_tune(
         data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
         callbacks=[Progress("fine-tune", _what_layers_learnt)],
     )
+    if settings.optimizer == "adafactor":
+        trainer.optimizer_cls_and_kwargs = _adafactor(settings)  # what Seq2SeqTrainer has no argument for
     trainer.prepare(
         layer_weights(cast(LossWeights, settings.loss_weights), model.depth), settings.exit_simulation, model, score
     )
@@ -138,8 +142,9 @@ def _arguments(
         "per_device_train_batch_size": settings.batch_size,
         "per_device_eval_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation,
+        "max_grad_norm": settings.max_grad_norm,
         "use_cpu": device.type == "cpu",
-        "dataloader_num_workers": settings.workers,
+        "dataloader_num_workers": settings.workers if _may_start_processes() else 0,
         "remove_unused_columns": False,
         "eval_strategy": "steps",
         "eval_steps": evaluate_every,
@@ -151,6 +156,21 @@ def _arguments(
         "disable_tqdm": True,
         "report_to": [],
         "seed": seed,
+    }
+
+
+def _may_start_processes() -> bool:
+    """Not in a job of joblib's launcher, whose processes cannot have torch's as children: it tokenises by itself."""
+    known = multiprocessing.get_start_method() in multiprocessing.get_all_start_methods()
+    return known and not multiprocessing.current_process().daemon
+
+
+def _adafactor(settings: TrainingConfig) -> tuple[type[Adafactor], dict[str, Any]]:
+    """Adafactor with the rate of the schedule; Trainer's own is always without `scale_parameter`."""
+    return Adafactor, {
+        "lr": settings.learning_rate,
+        "scale_parameter": settings.scale_parameter,
+        "relative_step": False,
     }
 
 

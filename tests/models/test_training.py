@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 from calm_bench.models import EarlyExitT5, curves
 from calm_bench.models.trainers import MultiExitTrainer
 from calm_bench.models.training import _one_card
-from tests.models.small_training import last_weight, train, train_evenly, weights
+from tests.models.small_training import last_weight, model_and_rows, train, train_evenly, weights
 
 torch.set_num_threads(1)
 
@@ -131,6 +131,30 @@ def test_bfloat16_is_for_products_alone(optimizer: str, tmp_path: Path, monkeypa
     ours, theirs = (curves.losses("model", found)["loss"] for found in (history, exact))
     assert not ours.equals(theirs)
     assert ours.to_numpy() == pytest.approx(theirs.to_numpy(), rel=0.05)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_adafactor_s_rate_is_a_share_of_each_weight_s_size_as_in_t5x(relative: bool, tmp_path: Path) -> None:
+    """T5X multiplies the rate by the parameter's root mean square, at least 1e-3; Trainer's own Adafactor does not."""
+    before, _ = model_and_rows(dropout=0.0)
+    after, _ = train(
+        tmp_path, steps=1, warmup_steps=0, optimizer="adafactor", learning_rate=1e-3, scale_parameter=relative
+    )
+    for (name, old), new in zip(before.backbone.named_parameters(), after.backbone.parameters(), strict=True):
+        size, step = old.square().mean().sqrt(), (new - old).square().mean().sqrt()
+        if step > 0:  # the first update has a mean square of about 1, cut to at most 1
+            rate = 1e-3 * max(size, 1e-3) if relative else 1e-3
+            assert 0.3 * rate < step < 1.01 * rate, name
+
+
+def test_a_gradient_is_cut_to_its_norm(tmp_path: Path) -> None:
+    """AdamW takes steps of any gradient that is not small against its 1e-8."""
+    start, _ = model_and_rows()
+    moved = {}
+    for norm in (0.0, 1e-12):
+        model, _ = train(tmp_path / str(norm), steps=1, warmup_steps=0, max_grad_norm=norm)
+        moved[norm] = (model.backbone.lm_head.weight - start.backbone.lm_head.weight).abs().max()
+    assert moved[1e-12] < 1e-3 * moved[0.0]
 
 
 def test_each_evaluation_is_a_line(
