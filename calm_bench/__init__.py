@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from calm_bench.calibration import certify
-    from calm_bench.decoding import Decay, Generations, Rule, decode
+    from calm_bench.decoding import Decay, Decoder, Generations, Rule, decode
     from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, SoftmaxTopk, State, Visit
     from calm_bench.models import load
     from calm_bench.records.store import Run
 
 __all__ = [
-    "Classifier", "Decay", "Entropy", "Generations", "MaxProb", "Measure", "Rule", "Run", "Softmax", "SoftmaxTopk",
-    "State", "Visit", "certify", "decode", "load",
+    "Classifier", "Decay", "Decoder", "Entropy", "Generations", "MaxProb", "Measure", "Rule", "Run", "Softmax",
+    "SoftmaxTopk", "State", "Visit", "certify", "decode", "load",
 ]  # fmt: skip
 
 _HOME = {
     "certify": "calibration",
-    **dict.fromkeys(("Decay", "Generations", "Rule", "decode"), "decoding"),
+    **dict.fromkeys(("Decay", "Decoder", "Generations", "Rule", "decode"), "decoding"),
     **dict.fromkeys(
         ("Classifier", "Entropy", "MaxProb", "Measure", "Softmax", "SoftmaxTopk", "State", "Visit"), "measures"
     ),

@@ -179,6 +179,7 @@ class TimingConfig(Options, group="timing"):
     thresholds: list[Threshold] = MISSING
     generate: bool = MISSING
     grid: bool = MISSING
+    executor: Annotated[str, OneOf(choices.TimingExecutor)] = MISSING
 
 
 @dataclass

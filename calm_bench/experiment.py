@@ -12,8 +12,8 @@ import pandas as pd
 from calm_bench.build import build
 from calm_bench.config import Config
 from calm_bench.cost import speed
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
-from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.probes import Subject
 from calm_bench.records.stages import StageCache
 from calm_bench.records.store import Run
@@ -21,11 +21,11 @@ from calm_bench.stages.beside import beside
 from calm_bench.stages.certify import certificates, frontier, method_of
 from calm_bench.stages.generate import adaptive, generate, make_rules
 from calm_bench.stages.grids import make_grids
-from calm_bench.stages.measure_time import measure_time, with_seconds
 from calm_bench.stages.precision import float32_agreement
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probe import probe
 from calm_bench.stages.score import Floats, Scores, score_all
+from calm_bench.stages.timing import measure_time, with_seconds
 from calm_bench.tasks.task import Example, Task
 
 log = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 def perform(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
     """Make the texts of `examples`, score, certify and time them, and finish `record` with all of it."""
     cache, bootstrap_seed = StageCache(config.runs_dir), config.calibration.bootstrap_seed
-    model, model_identity, rules, tokens, (scored, statistics) = texts(config, cache, device, task, examples)
+    decoder, model_identity, rules, tokens, (scored, statistics) = texts(config, cache, device, task, examples)
     scores = Scores.of(scored, task.quality, statistics)
     points = frontier(scores, bootstrap_seed)
     promised, issued = certificates(scores, config.calibration, method_of(config.calibration))
-    subject = Subject(model, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
+    subject = Subject(decoder, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
     answers = probe(config.probes, subject, model_identity, cache)
-    timings = measure_time(model, task, examples, rules, issued, config.timing, config.seed)
+    timings = measure_time(decoder, task, examples, rules, issued, config.timing, config.seed)
 
     record.write("generations", scored)
     record.write("tokens", tokens)
@@ -52,13 +52,13 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
     record.finish(
         promises=[certificate.promise for certificate in issued],
         n=len(examples),
-        layers=model.depth,
+        layers=decoder.model.depth,
         model_identity=model_identity,
         quality=task.quality.name,
         similarity=task.similarity.name,
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside.values())],
         beside=beside(scores, task.beside.values(), issued, bootstrap_seed),
-        float32_agreement=float32_agreement(model, task, examples, rules),
+        float32_agreement=float32_agreement(decoder, task, examples, rules),
         speed=_speed(timings, bootstrap_seed),
     )
 
@@ -76,14 +76,15 @@ def data(config: Config) -> tuple[Task, list[Example]]:
 
 def texts(
     config: Config, cache: StageCache, device: str, task: Task, examples: list[Example]
-) -> tuple[EarlyExitT5, str, list[Rule], pd.DataFrame, tuple[pd.DataFrame, Floats]]:
-    """What several processes share: the model, its identity, the rules, all tokens, and all texts with their scores."""
+) -> tuple[Decoder, str, list[Rule], pd.DataFrame, tuple[pd.DataFrame, Floats]]:
+    """What several processes share: decoder, the model's identity, rules, all tokens, all texts with their scores."""
     training_task = _training_task(config, task)
     model, model_identity = prepare(config, task, training_task, cache, device)
-    grids = make_grids(config, model, model_identity, task, training_task, cache)
+    decoder = Decoder(model, config.model.dtype)
+    grids = make_grids(config, decoder, model_identity, task, training_task, cache)
     rules = make_rules(config, task, model.depth, grids)
-    decoded = generate(model, model_identity, task, examples, rules, cache, config.batch_size)
-    return model, model_identity, rules, decoded.tokens, score_all(decoded, task, cache)
+    decoded = generate(decoder, model_identity, task, examples, rules, cache, config.batch_size)
+    return decoder, model_identity, rules, decoded.tokens, score_all(decoded, task, cache)
 
 
 def _training_task(config: Config, task: Task) -> Task:

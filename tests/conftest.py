@@ -34,7 +34,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for parameter in model.backbone.parameters():
         parameter.data += torch.randn_like(parameter) * 0.1
-    model.classifier = ExitClassifier(16)
+    model.learned["classifier"] = ExitClassifier(16)
     folder = tmp_path_factory.mktemp("tiny")
     model.save(folder)
     return folder

@@ -42,7 +42,7 @@ def random_t5(
     for parameter in backbone.parameters():
         parameter.data += torch.randn_like(parameter) * 0.05
     classifier = ExitClassifier(d_model).eval()
-    return EarlyExitT5(backbone, None, classifier)  # type: ignore[arg-type]  # token ids in, token ids out
+    return EarlyExitT5(backbone, None, {"classifier": classifier})  # type: ignore[arg-type]  # token ids in, token ids out
 
 
 def random_sources(seed: int, count: int, longest: int = 12) -> list[list[int]]:

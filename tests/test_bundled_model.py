@@ -9,7 +9,6 @@ import calm_bench as cb
 from calm_bench.decoding.reference import decode_reference
 from calm_bench.measures import Classifier, Measure, Softmax, State
 from calm_bench.models import EarlyExitT5
-from calm_bench.stages.measure_time import transformers_generate
 from tests.decoding.conftest import assert_same
 
 ASSETS = Path(cb.__file__).parent / "assets"
@@ -37,14 +36,13 @@ def test_it_is_a_t5_v1_1_of_at_most_12_mb(model: EarlyExitT5) -> None:
     assert config.is_gated_act
     assert not config.scale_decoder_outputs
     assert model.backbone.lm_head.weight.data_ptr() != model.backbone.shared.weight.data_ptr()
-    assert model.classifier is not None
     assert sum(file.stat().st_size for file in (ASSETS / "model").iterdir()) <= 12e6
 
 
 def test_full_depth_is_generate_of_transformers(model: EarlyExitT5, sources: list[list[int]]) -> None:
     generations = cb.decode(model, sources, [cb.Rule.full()], LENGTH)
     for example, source in enumerate(sources):
-        expected = transformers_generate(model, source, LENGTH)
+        expected = model.generate(source, LENGTH)
         assert generations.token_ids[example, 0, : generations.n_tokens[example, 0]].tolist() == expected
 
 
@@ -69,7 +67,7 @@ def test_every_measure_equals_the_reference(model: EarlyExitT5, sources: list[li
 
 def test_a_batch_never_changes_a_text(model: EarlyExitT5, sources: list[list[int]]) -> None:
     rules = [cb.Rule.full(), *(cb.Rule.adaptive(measure, 0.8, cb.Decay("additive", 4.0)) for measure in MEASURES)]
-    together = cb.decode(model, sources[::-1], rules, LENGTH, batch_size=48)
-    alone = cb.decode(model, sources, rules, LENGTH, batch_size=1)
+    together = cb.Decoder(model).decode(sources[::-1], rules, LENGTH, batch_size=48)
+    alone = cb.Decoder(model).decode(sources, rules, LENGTH, batch_size=1)
     assert (together.token_ids[::-1] == alone.token_ids).all()
     assert (together.exit_layers[::-1] == alone.exit_layers).all()

@@ -30,11 +30,12 @@ class Timed:
 
 @dataclass(frozen=True)
 class Arm:
-    """Something to time: `run` takes a source's token ids."""
+    """Something to time: `run` takes a source's token ids, and `executor` says what it runs on."""
 
     name: str
     measure: str
     threshold: float | None
+    executor: str
     run: Callable[[Source], Timed]
 
 
@@ -70,6 +71,7 @@ def time_arms(
                             "arm": arm.name,
                             "measure": arm.measure,
                             "threshold": arm.threshold,
+                            "executor": arm.executor,
                             "example_id": example_id,
                             "repeat": repeat,
                             "order": len(rows),

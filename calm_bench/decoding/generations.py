@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,12 @@ class Generations:
             np.zeros(shape, np.int16),
             np.full(shape, np.nan, np.float32),
         )
+
+    def put(self, where: Any, part: Generations) -> None:
+        """Write `part` into the texts that `where` indexes: examples, or examples and rules."""
+        self.token_ids[where] = part.token_ids
+        self.exit_layers[where] = part.exit_layers
+        self.confidences[where] = part.confidences
 
     @property
     def n_tokens(self) -> NDArray[np.int64]:

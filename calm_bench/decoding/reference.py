@@ -8,16 +8,16 @@ projections of the exit layer's state. Nothing is cached: every past key and val
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import source
-from calm_bench.measures.measure import Visit
+from calm_bench.measures.asking import Asking, LayerPass
 from calm_bench.models.t5 import EarlyExitT5
 
 
@@ -38,7 +38,7 @@ def decode_reference(model: EarlyExitT5, source_ids: Sequence[int], rule: Rule, 
     # pasts[k - 1][s]: what gives layer k its keys and values at position s, a layer and the state that it projects
     pasts: list[list[tuple[int, Tensor]]] = [[] for _ in t5.decoder.block]
     tokens: list[Token] = []
-    previous_token = t5.config.decoder_start_token_id
+    previous_token = model.tokens.start
 
     for step in range(max_new_tokens):
         states = [t5.decoder.embed_tokens(torch.tensor([[previous_token]], device=model.device))]
@@ -51,7 +51,7 @@ def decode_reference(model: EarlyExitT5, source_ids: Sequence[int], rule: Rule, 
             pasts[layer - 1][step] = projecting_layer, states[projected]
         previous_token = int(model.head(states[exit_layer][0]).argmax())
         tokens.append(Token(previous_token, exit_layer, confidence))
-        if previous_token == t5.config.eos_token_id:
+        if previous_token in model.tokens.ends:
             break
     return tokens
 
@@ -63,16 +63,14 @@ def leave(
     last = rule.last_layer or len(states) - 1
     if rule.is_oracle:
         return earliest_agreeing_layer(model, states), None
-    memory = None
-    for layer in range(1, last if rule.measure is not None else 1):
-        assert rule.measure is not None
-        visit = Visit(layer, states[layer][0], states[layer - 1][0], model.head, model.classify)
-        if layer == rule.measure.memory_layer:
-            memory = rule.measure.remember(visit)
+    if rule.measure is None:
+        return last, None
+    asking = Asking(model.head, model.learned)
+    for layer in range(1, last):
+        passed = LayerPass(layer, np.zeros(1, np.int64), states[layer][0], states[layer - 1][0], step)
+        asking.show(rule.measure, passed)
         if layer >= rule.min_layer:
-            confidence = rule.measure.confidence(replace(visit, memory=memory)).item()
-            if math.isnan(confidence):
-                raise FloatingPointError(f"confidence is NaN at layer {layer}, position {step}")
+            confidence = asking.ask(rule.measure, passed).confidence.item()
             if confidence >= rule.threshold_at(step, max_new_tokens):
                 return layer, confidence
     return last, None

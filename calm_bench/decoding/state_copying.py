@@ -9,18 +9,9 @@ true_state      nothing is copied: the token runs on through all layers, and onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, get_args
-
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from typing import get_args
 
 from calm_bench.choices import StateCopying
-
-if TYPE_CHECKING:
-    from calm_bench.decoding.cache import KeyValueCache
-    from calm_bench.decoding.weights import FusedT5
 
 KINDS: tuple[StateCopying, ...] = get_args(StateCopying)
 
@@ -36,32 +27,3 @@ def source(kind: StateCopying, layer: int, exit_layer: int) -> tuple[int, int]:
             return exit_layer, exit_layer - 1
         case "true_state":
             return layer, layer - 1
-
-
-def fill_skipped(
-    kind: StateCopying,
-    weights: FusedT5,
-    cache: KeyValueCache,
-    step: int,
-    slots: NDArray[np.int64],
-    exit_layer: int,
-    state: Tensor,
-    first_state: Callable[[], Tensor],
-) -> None:
-    """Write the skipped layers' keys and values of n rows that left after `exit_layer`: `source`, all layers at once.
-
-    Args:
-        slots: where the rows' caches are, (n,).
-        state: the rows' states after the exit layer, (n, d).
-        first_state: gives their states after layer 1, (n, d).
-    """
-    match kind:
-        case "exit_state":
-            copied = weights.skipped_keys_values(exit_layer, state)
-        case "first_state":
-            copied = weights.skipped_keys_values(exit_layer, first_state())
-        case "projected_kv":
-            copied = cache.read(exit_layer, slots, step)[:, None]
-        case "true_state":
-            return  # the rows ran on, so every layer has written its own
-    cache.write_above(exit_layer, slots, step, copied)

@@ -15,11 +15,10 @@ class Classifier(Measure):
     """c = M(d_t^i), one linear layer and a sigmoid that all layers share; trained by `models.exit_classifier`."""
 
     name: ClassVar[str] = "classifier"
-    needs_classifier: ClassVar[bool] = True
+    learned: ClassVar[str] = "classifier"
 
     def confidence(self, visit: Visit) -> Tensor:
-        assert visit.classifier is not None  # refused by name before the model loads
-        return visit.classifier(visit.state)
+        return visit.learned["classifier"](visit.state)
 
     def flops(self, layer: int, d_model: int, vocab: int) -> float:
         return 2.0 * d_model

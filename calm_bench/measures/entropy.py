@@ -16,6 +16,7 @@ class Entropy(Measure):
     """c = 1 - H(softmax(W d_t^i)) / log V: 1 for a single certain token, 0 for all V alike. Not in the paper."""
 
     name: ClassVar[str] = "entropy"
+    tau_like: ClassVar[str] = "softmax"
     needs_logits: ClassVar[bool] = True
 
     def confidence(self, visit: Visit) -> Tensor:

@@ -15,6 +15,7 @@ class MaxProb(Measure):
     """c = p1, the largest probability of softmax(W d_t^i). Costs a vocabulary product at each layer."""
 
     name: ClassVar[str] = "max_prob"
+    tau_like: ClassVar[str] = "softmax"
     needs_logits: ClassVar[bool] = True
 
     def confidence(self, visit: Visit) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -21,7 +21,8 @@ class Visit:
         previous: d_t^{i-1}, the same before this layer, (n, d).
         head: states (n, d) -> logits (n, V), the final norm included; head(states, among) -> logits (n, k) of the
             tokens among (n, k) alone.
-        classifier: states (n, d) -> confidences (n,); None where the model has no exit classifier.
+        learned: the learned weights that the model has, by their names (`Measure.learned`): modules that the measure
+            calls on states (n, d).
         memory: what the measure's `remember` has kept of each row at an earlier layer of this step, (n, ...), or None.
     """
 
@@ -29,7 +30,7 @@ class Visit:
     state: Tensor
     previous: Tensor
     head: Callable[..., Tensor]
-    classifier: Callable[[Tensor], Tensor] | None = None
+    learned: Mapping[str, Callable[..., Tensor]] = field(default_factory=dict)
     memory: Tensor | None = None
 
     @cached_property
@@ -44,11 +45,19 @@ class Measure:
 
     A new measure subclasses this, says what it needs, and defines `confidence` and what it costs. One that wants to
     carry something from an early layer to later ones of the same step gives a `memory_layer` and defines `remember`.
+    An executor that has no code of its own for a measure refuses the rules that ask it; the grid calls any.
+
+    Class attributes:
+        name: what rules and records call it.
+        needs_logits: whether asking computes the whole output head, so that the token of an exit is known already.
+        learned: the name of the learned weights that it reads, which lie beside a checkpoint (`models.learned`).
+        tau_like: the measure whose decay temperature it follows in a task that lists none for it.
     """
 
     name: ClassVar[str]
     needs_logits: ClassVar[bool] = False
-    needs_classifier: ClassVar[bool] = False
+    learned: ClassVar[str | None] = None
+    tau_like: ClassVar[str | None] = None
 
     @property
     def first_layer(self) -> int:

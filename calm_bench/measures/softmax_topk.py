@@ -27,6 +27,7 @@ class SoftmaxTopk(Measure):
     k: int
     layer: int
     name: ClassVar[str] = "softmax_topk"
+    tau_like: ClassVar[str] = "softmax"
 
     def __post_init__(self) -> None:
         if self.k < 2:

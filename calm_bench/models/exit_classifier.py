@@ -21,8 +21,8 @@ class ExitClassifier(nn.Module):
         self.linear = nn.Linear(d_model, 1)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Confidences (...,) in [0, 1] of states (..., d)."""
-        return torch.sigmoid(self.logits(states))
+        """Confidences (n,) in [0, 1] of states (n, d)."""
+        return torch.addmv(self.linear.bias, states, self.linear.weight[0]).sigmoid()
 
     def logits(self, states: Tensor) -> Tensor:
         """Log-odds (...,) of states (..., d): what training wants."""
@@ -32,15 +32,14 @@ class ExitClassifier(nn.Module):
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / FILE_NAME)
 
     @classmethod
-    def load(cls, folder: Path, d_model: int) -> ExitClassifier | None:
-        """The classifier beside a checkpoint, or None where there is none."""
+    def load(cls, folder: Path, width: int, depth: int) -> ExitClassifier | None:
+        """As `models.learned.Learned` says; the layers share it, so the depth does not matter."""
         path = folder / FILE_NAME
         if not path.exists():
             return None
         weights = load_file(path)
-        width = weights["linear.weight"].shape[-1]
-        if width != d_model:
-            raise InputError(f"{path}: the exit classifier reads states of width {width}, the model's are {d_model}")
-        classifier = cls(d_model)
+        if (read := weights["linear.weight"].shape[-1]) != width:
+            raise InputError(f"{path}: the exit classifier reads states of width {read}, the model's are {width}")
+        classifier = cls(width)
         classifier.load_state_dict(weights)
         return classifier

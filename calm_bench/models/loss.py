@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from calm_bench.choices import ClassifierObjective, LossWeights
 from calm_bench.models.exit_classifier import ExitClassifier
-from calm_bench.models.t5 import head_scale
+from calm_bench.models.t5_weights import head_scale
 
 IGNORED = -100  # label of padding, as transformers' collators write it
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset
 
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.model import EarlyExitModel
 
 Pair = dict[str, list[int]]
 
@@ -23,7 +23,7 @@ class Pairs(Protocol):
 class TokenizedPairs(Dataset[Pair]):
     """Pairs of text (rows with `source` and `target`), tokenised when they are read: by the loader's processes."""
 
-    def __init__(self, model: EarlyExitT5, rows: Any, max_source_tokens: int, max_target_tokens: int) -> None:
+    def __init__(self, model: EarlyExitModel, rows: Any, max_source_tokens: int, max_target_tokens: int) -> None:
         """`rows` is a `datasets.Dataset`, as `Task.rows` gives it; texts are cut to these lengths."""
         self._tokenize, self._rows = model.tokenize, rows
         self._lengths = {"source": max_source_tokens, "target": max_target_tokens}

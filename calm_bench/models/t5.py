@@ -1,40 +1,49 @@
-"""A T5 with exits: what the suite decodes, loaded from a checkpoint folder or a hub name, or made from scratch."""
+"""The T5 family with exits: T5 v1.0 and v1.1, Flan-T5, ByT5, mT5."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import MT5ForConditionalGeneration, PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    DynamicCache,
+    EncoderDecoderCache,
+    MT5ForConditionalGeneration,
+    PreTrainedTokenizerBase,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
-from calm_bench.errors import InputError
-from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.cost.flops import Shape
+from calm_bench.models import t5_weights
+from calm_bench.models.model import EarlyExitModel, Forced, Learned
+from calm_bench.models.tokens import GenerationTokens
+from calm_bench.models.weights import Weights
 
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+FORCED_BATCH = 32
 # mT5 has T5's layout in a class of its own; Flan-T5 and ByT5 are T5 to transformers.
 CLASSES = {"t5": T5ForConditionalGeneration, "mt5": MT5ForConditionalGeneration}
 
 
-@dataclass
-class EarlyExitT5:
-    """A T5, its tokenizer, and the exit classifier if it has one.
-
-    All layers share one output head; the final norm is applied to an early state before the head, as the released
-    code does (the paper is silent on it).
-
-    `dtype` is how decoding holds weights, keys and values; its activations are float32 in any case, and so is
-    `backbone`, which defines what bfloat16 decoding approximates.
-    """
+class EarlyExitT5(EarlyExitModel):
+    """A T5 of transformers."""
 
     backbone: T5ForConditionalGeneration | MT5ForConditionalGeneration
-    tokenizer: PreTrainedTokenizerBase
-    classifier: ExitClassifier | None = None
-    dtype: torch.dtype = torch.float32
+
+    def __init__(
+        self,
+        backbone: T5ForConditionalGeneration | MT5ForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        learned: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        self.backbone, self.tokenizer, self.learned = backbone, tokenizer, dict(learned or {})
+        config = backbone.config
+        self.tokens = GenerationTokens(config.decoder_start_token_id, config.pad_token_id, (config.eos_token_id,))
 
     @property
     def device(self) -> torch.device:
@@ -42,93 +51,104 @@ class EarlyExitT5:
 
     @property
     def depth(self) -> int:
-        """L, the number of decoder layers."""
         return len(self.backbone.decoder.block)
 
     @property
-    def classify(self) -> Callable[[Tensor], Tensor] | None:
-        """States (n, d) -> confidences (n,), or None."""
-        return self.classifier
+    def width(self) -> int:
+        width: int = self.backbone.config.d_model
+        return width
 
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
-        """Logits (..., V) of decoder states (..., d) of any layer, or those of the tokens among (..., k) alone."""
-        normed = self.backbone.decoder.final_layer_norm(states) * head_scale(self.backbone.config)
+        normed = self.backbone.decoder.final_layer_norm(states) * t5_weights.head_scale(self.backbone.config)
         if among is None:
             return self.backbone.lm_head(normed)
         return (self.backbone.lm_head.weight[among] @ normed[..., None]).squeeze(-1)
 
-    def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
-        """Token ids of each text, end-of-sequence last, cut to `max_tokens`."""
-        encoded = self.tokenizer(list(texts), truncation=max_tokens is not None, max_length=max_tokens)
-        ids: list[list[int]] = encoded["input_ids"]
+    def weights(self, dtype: torch.dtype) -> Weights:
+        return t5_weights.fused(self.backbone, self.tokens, self.learned, dtype)
+
+    def shape(self) -> Shape:
+        config = self.backbone.config
+        return Shape(
+            layers=self.depth,
+            d_model=config.d_model,
+            d_attention=config.num_heads * config.d_kv,
+            d_ff=config.d_ff,
+            gated=config.is_gated_act,
+            vocab=config.vocab_size,
+            d_encoder=config.d_model,
+        )
+
+    @torch.inference_mode()
+    def forced(self, sources: Sequence[Sequence[int]], texts: Sequence[Sequence[int]]) -> Iterator[Forced]:
+        for start in range(0, len(sources), FORCED_BATCH):
+            examples = list(range(start, min(start + FORCED_BATCH, len(sources))))
+            ids, mask = self._padded([sources[e] for e in examples])
+            tokens, there = self._padded([texts[e] for e in examples])
+            before = tokens.roll(1, dims=1)
+            before[:, 0] = self.tokens.start
+            outputs = self.backbone(
+                input_ids=ids,
+                attention_mask=mask.long(),
+                decoder_input_ids=before,
+                output_hidden_states=True,
+                use_cache=False,
+            )
+            yield Forced(examples, tokens, there, outputs.decoder_hidden_states[:-1], outputs.logits)
+
+    @torch.inference_mode()
+    def continued(
+        self, sources: Sequence[Sequence[int]], beginnings: Sequence[Sequence[int]], max_new_tokens: int
+    ) -> list[list[int]]:
+        ids, mask = self._padded(sources)
+        encoded = self.backbone.encoder(input_ids=ids, attention_mask=mask.long())
+        written = torch.tensor([list(beginning) for beginning in beginnings], device=self.device)
+        fed = torch.cat([torch.full_like(written[:, :1], self.tokens.start), written], dim=1)
+        ends = torch.tensor(self.tokens.ends, device=self.device)
+        ended = torch.isin(written[:, -1], ends)
+        cache = self._cache()
+        while written.shape[1] < max_new_tokens and not ended.all():
+            outputs = self.backbone(
+                encoder_outputs=encoded, attention_mask=mask.long(), decoder_input_ids=fed, past_key_values=cache
+            )
+            fed = outputs.logits[:, -1:].argmax(-1).masked_fill(ended[:, None], self.tokens.pad)
+            written = torch.cat([written, fed], dim=1)
+            ended |= torch.isin(fed[:, 0], ends)
+        return written.tolist()
+
+    @torch.inference_mode()
+    def generate(
+        self, source: Sequence[int], max_new_tokens: int, on_encoded: Callable[[], object] = lambda: None
+    ) -> list[int]:
+        hook = self.backbone.encoder.register_forward_hook(lambda *_: on_encoded())
+        output = self.backbone.generate(
+            input_ids=torch.tensor([list(source)], device=self.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            past_key_values=self._cache(),
+        )
+        hook.remove()
+        ids: list[int] = output[0, 1:].tolist()
         return ids
 
-    def detokenize(self, token_ids: Any) -> list[str]:
-        """Texts of rows of token ids (n, T), padding and special tokens left out."""
-        texts: list[str] = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
-        return texts
-
     def save(self, folder: Path, dtype: str = "float32") -> None:
-        """Write a Hugging Face checkpoint folder in this dtype, the exit classifier beside it in float32."""
         copy.deepcopy(self.backbone).to(getattr(torch, dtype)).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if self.classifier is not None:
-            self.classifier.save(folder)
+        for module in self.learned.values():
+            cast(Learned, module).save(folder)
 
+    def _cache(self) -> EncoderDecoderCache:
+        """An empty cache; what transformers makes itself is too short where the decoder is deeper than the encoder."""
+        config = self.backbone.decoder.config
+        return EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
 
-def head_scale(config: Any) -> float:
-    """What a normed state is multiplied by before the head: T5 v1.0, which ties its head to the embedding, scales."""
-    return config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
-
-
-def load(name_or_path: str, device: str = "cpu", dtype: str = "float32") -> EarlyExitT5:
-    """Load a checkpoint of the T5 family: T5 v1.0 and v1.1, Flan-T5, ByT5, mT5.
-
-    Args:
-        name_or_path: a `save_pretrained` folder, or a hub name. Only safetensors are read, never a pickle, and no code
-            that comes with a checkpoint is run.
-        device: "cpu" or "cuda".
-        dtype: "float32" or "bfloat16": how decoding holds weights, keys and values.
-
-    Raises:
-        InputError: the folder or name is not there, is no T5, or its tensors do not fit.
-    """
-    from transformers import AutoConfig, AutoTokenizer
-
-    folder = Path(name_or_path)
-    if folder.is_dir() and not any((folder / name).exists() for name in WEIGHT_FILES):
-        found = sorted(path.name for path in folder.iterdir())[:6]
-        raise InputError(
-            f"model.path={name_or_path}: no model.safetensors there (only safetensors are read); found {found}"
-        )
-    try:
-        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(_not_loadable(name_or_path, error)) from error
-    if config.model_type not in CLASSES:
-        raise InputError(f"model.path={name_or_path}: a T5 is needed, this is a {config.model_type!r} checkpoint")
-    try:
-        backbone, report = CLASSES[config.model_type].from_pretrained(
-            name_or_path,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=False,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(_not_loadable(name_or_path, error)) from error
-    wrong = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"])
-    if wrong:
-        raise InputError(f"model.path={name_or_path}: the checkpoint's tensors do not fit a T5; missing: {wrong[:4]}")
-    classifier = ExitClassifier.load(folder, backbone.config.d_model) if folder.is_dir() else None
-    return EarlyExitT5(
-        backbone.to(device).eval(),
-        tokenizer,
-        classifier.to(device).eval() if classifier is not None else None,
-        getattr(torch, dtype),
-    )
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Rows of token ids as (B, T), padding behind them, and where they are tokens, (B, T) bool."""
+        parts = [torch.tensor(row, dtype=torch.long) for row in rows]
+        ids = pad_sequence(parts, batch_first=True, padding_value=self.tokens.pad)
+        there = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+        return ids.to(self.device), there.to(self.device)
 
 
 def from_scratch(tokenizer: PreTrainedTokenizerBase, dimensions: dict[str, Any], device: str = "cpu") -> EarlyExitT5:
@@ -152,13 +172,3 @@ def from_scratch(tokenizer: PreTrainedTokenizerBase, dimensions: dict[str, Any],
     head = torch.randn(config.vocab_size, config.d_model) * config.d_model**-0.5
     backbone.lm_head.weight = nn.Parameter(head)
     return EarlyExitT5(backbone.to(device), tokenizer)
-
-
-def _not_loadable(name_or_path: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if Path(name_or_path).is_dir():
-        return f"model.path={name_or_path}: not a checkpoint that transformers can load ({reason})"
-    return (
-        f"model: {name_or_path!r} is no local folder and could not be fetched from the hub; "
-        f"give a save_pretrained folder with model.path=DIR ({reason})"
-    )

@@ -21,9 +21,9 @@ from calm_bench.models.loss import (
     layer_agreement,
     layer_losses,
 )
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.model import EarlyExitModel
 
-Score = Callable[[EarlyExitT5], float]
+Score = Callable[[EarlyExitModel], float]
 
 
 class MultiExitTrainer(Seq2SeqTrainer):
@@ -37,7 +37,7 @@ class MultiExitTrainer(Seq2SeqTrainer):
     model_accepts_loss_kwargs: bool
     control: TrainerControl
 
-    def prepare(self, weights: Tensor, exit_simulation: float, model: EarlyExitT5, score: Score) -> None:
+    def prepare(self, weights: Tensor, exit_simulation: float, model: EarlyExitModel, score: Score) -> None:
         """Set what Trainer's own constructor does not take; `weights` are the layers', (L,)."""
         self._weights, self._exit_simulation = weights, exit_simulation
         self._early_exit_model, self._score = model, score
@@ -101,10 +101,10 @@ class FrozenWithClassifier(nn.Module):
     The weights begin at zero, where the loss is the same whatever the scale of the states; the loss is convex in them.
     """
 
-    def __init__(self, model: EarlyExitT5, objective: ClassifierObjective, balanced: bool) -> None:
+    def __init__(self, model: EarlyExitModel, objective: ClassifierObjective, balanced: bool) -> None:
         super().__init__()
         self._objective, self._balanced = objective, balanced
-        self.classifier = ExitClassifier(model.backbone.config.d_model).to(model.device)
+        self.classifier = ExitClassifier(model.width).to(model.device)
         for parameter in self.classifier.parameters():
             nn.init.zeros_(parameter)
         self._frozen = [model.backbone.eval()]  # in a list: not a submodule, so it is neither trained nor saved

@@ -26,16 +26,16 @@ from calm_bench.choices import ClassifierObjective, LossWeights
 from calm_bench.config import TrainingConfig
 from calm_bench.models.curves import History
 from calm_bench.models.loss import layer_weights
+from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import Pairs
 from calm_bench.models.progress import Progress
-from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.models.trainers import ClassifierTrainer, FrozenWithClassifier, MultiExitTrainer, Score
 
 STATE_FILE = "trainer_state.json"  # the last of a checkpoint's files
 
 
 def fine_tune(
-    model: EarlyExitT5,
+    model: EarlyExitModel,
     rows: Pairs,
     validation: Pairs,
     settings: TrainingConfig,
@@ -85,7 +85,7 @@ def fine_tune(
 
 
 def train_exit_classifier(
-    model: EarlyExitT5,
+    model: EarlyExitModel,
     rows: Pairs,
     validation: Pairs,
     settings: TrainingConfig,
@@ -122,11 +122,11 @@ def train_exit_classifier(
         callbacks=[Progress("exit classifier", lambda found: f"validation loss {found['eval_loss']:.4f}")],
     )
     history = _train(trainer, folder)
-    model.classifier = module.classifier.eval()
+    model.learned["classifier"] = module.classifier.eval()
     return history
 
 
-def round_weights(model: EarlyExitT5, dtype: str) -> None:
+def round_weights(model: EarlyExitModel, dtype: str) -> None:
     """Round the weights to what will be stored, so that the exit classifier learns from the model people load."""
     for parameter in model.backbone.parameters():
         parameter.data = parameter.data.to(getattr(torch, dtype)).float()

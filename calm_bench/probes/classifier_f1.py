@@ -8,7 +8,6 @@ import torch
 
 from calm_bench import bootstrap
 from calm_bench.errors import InputError
-from calm_bench.probes.forced import read
 from calm_bench.probes.subject import Subject
 
 CUT = 0.5
@@ -26,18 +25,19 @@ def classifier_f1(subject: Subject) -> pd.DataFrame:
         InputError: the model has no exit classifier.
     """
     model, examples = subject.model, subject.examples
-    if model.classifier is None:
+    classifier = model.learned.get("classifier")
+    if classifier is None:
         raise InputError(
             "probes=classifier_f1: the model has no exit classifier; train one (training.classifier_steps)"
         )
     targets = model.tokenize([example.target for example in examples], subject.task.max_new_tokens)
     tokens = np.array([len(target) for target in targets], dtype=np.float64)
     both, either, wrong = np.zeros((3, model.depth - 1, len(examples)))  # hits; false alarms + misses + 2 hits; misses
-    for batch in read(model, subject.sources, targets):
+    for batch in model.forced(subject.sources, targets):
         text, final = batch.text.cpu().numpy(), batch.logits[batch.there].argmax(-1)
         for layer, states in enumerate(batch.states[1:]):
             disagrees = model.head(states[batch.there]).argmax(-1) != final
-            stays = model.classifier(states[batch.there]) < CUT
+            stays = classifier(states[batch.there]) < CUT
             np.add.at(both[layer], text, (disagrees & stays).cpu().numpy())
             np.add.at(either[layer], text, (disagrees.int() + stays.int()).cpu().numpy())
             np.add.at(wrong[layer], text, disagrees.cpu().numpy())

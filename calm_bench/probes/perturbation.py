@@ -7,12 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache
 
 from calm_bench import bootstrap
-from calm_bench.models.t5 import EarlyExitT5
-from calm_bench.probes.forced import Forced, read
 from calm_bench.probes.subject import Subject
 
 RANK = 10  # the paper's sampled perturbation takes the tenth-ranked token of the last layer
@@ -31,16 +27,17 @@ def perturbation(subject: Subject) -> pd.DataFrame:
     limit = task.max_new_tokens
     steps = [0, *(2**power for power in range(limit.bit_length()) if 2**power < limit)]
     found: dict[tuple[str, int], list[tuple[int, bool, list[int]]]] = {}
-    for batch in read(model, subject.sources, texts):
+    for batch in model.forced(subject.sources, texts):
         first_layer = model.head(batch.states[1]) if model.depth > 1 else batch.logits
         wrong = {"sampled": batch.logits.topk(RANK, dim=-1).indices[..., -1], "layer": first_layer.argmax(-1)}
         for kind, tokens in wrong.items():
             for step in steps:
                 longer = [row for row, e in enumerate(batch.examples) if len(texts[e]) > step]
                 if longer:
-                    written = go_on(model, batch, longer, tokens, step, limit)
-                    changed = (tokens[longer, step] != batch.tokens[longer, step]).tolist()
                     names = [batch.examples[row] for row in longer]
+                    beginnings = torch.cat([batch.tokens[longer, :step], tokens[longer, step : step + 1]], dim=1)
+                    written = model.continued([subject.sources[e] for e in names], beginnings.tolist(), limit)
+                    changed = (tokens[longer, step] != batch.tokens[longer, step]).tolist()
                     found.setdefault((kind, step), []).extend(zip(names, changed, written, strict=True))
 
     def read_back(token_ids: Sequence[Sequence[int]], indices: Sequence[int]) -> list[str]:
@@ -70,21 +67,3 @@ def perturbation(subject: Subject) -> pd.DataFrame:
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def go_on(model: EarlyExitT5, batch: Forced, rows: list[int], wrong: Tensor, step: int, limit: int) -> list[list[int]]:
-    """Texts of the full model that begin as forced, have the wrong token at `step`, and go on greedily."""
-    t5 = model.backbone
-    written = torch.cat([batch.tokens[rows, :step], wrong[rows, step : step + 1]], dim=1)
-    encoder = type(batch.encoder)(last_hidden_state=batch.encoder.last_hidden_state[rows])
-    cache = EncoderDecoderCache(DynamicCache(config=t5.decoder.config), DynamicCache(config=t5.decoder.config))
-    fed = torch.cat([torch.full_like(written[:, :1], t5.config.decoder_start_token_id), written], dim=1)
-    ended = written[:, -1] == t5.config.eos_token_id
-    while written.shape[1] < limit and not ended.all():
-        outputs = t5(
-            encoder_outputs=encoder, attention_mask=batch.mask[rows], decoder_input_ids=fed, past_key_values=cache
-        )
-        fed = outputs.logits[:, -1:].argmax(-1).masked_fill(ended[:, None], t5.config.pad_token_id)
-        written = torch.cat([written, fed], dim=1)
-        ended |= fed[:, 0] == t5.config.eos_token_id
-    return written.tolist()

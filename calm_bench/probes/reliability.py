@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import torch
 
 from calm_bench import bootstrap
-from calm_bench.measures.measure import Visit
-from calm_bench.probes.forced import read
+from calm_bench.measures.asking import Asking, LayerPass
 from calm_bench.probes.subject import Subject
 
 BINS = 10
@@ -29,20 +26,19 @@ def reliability(subject: Subject) -> pd.DataFrame:
     seen: dict[tuple[str, int], list[np.ndarray]] = {}
     text: list[np.ndarray] = []
     agrees: dict[int, list[np.ndarray]] = {}
-    for batch in read(model, subject.sources, subject.texts):
+    for batch in model.forced(subject.sources, subject.texts):
         text.append(batch.text.cpu().numpy())
         final = batch.logits[batch.there].argmax(-1)
         states = [state[batch.there] for state in batch.states]
-        memories: dict[str, torch.Tensor] = {}
+        asking = Asking(model.head, model.learned)
         for layer in range(1, model.depth):
-            visit = Visit(layer, states[layer], states[layer - 1], model.head, model.classify)
-            agrees.setdefault(layer, []).append((visit.logits.argmax(-1) == final).cpu().numpy())
+            passed = LayerPass(layer, np.arange(len(final)), states[layer], states[layer - 1])
+            agrees.setdefault(layer, []).append((model.head(states[layer]).argmax(-1) == final).cpu().numpy())
             for measure in subject.measures:
-                if layer == measure.memory_layer:
-                    memories[measure.name] = measure.remember(visit)
+                asking.show(measure, passed)
                 if layer >= measure.first_layer:
-                    confidence = measure.confidence(replace(visit, memory=memories.get(measure.name)))
-                    seen.setdefault((measure.name, layer), []).append(confidence.double().cpu().numpy())
+                    confidence = asking.ask(measure, passed).confidence.astype(np.float64)
+                    seen.setdefault((measure.name, layer), []).append(confidence)
     tables = [
         _binned(np.concatenate(values), np.concatenate(agrees[layer]), np.concatenate(text), subject).assign(
             measure=measure, layer=layer

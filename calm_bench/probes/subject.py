@@ -6,22 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from calm_bench.decoding.loop import decode
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures.measure import Measure
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.model import EarlyExitModel
 from calm_bench.tasks.task import Example, Task
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, E examples of a task, the confidence measures in use, and the seed that bootstrap intervals draw by."""
+    """A decoder, E examples of a task, the confidence measures in use, and the seed of bootstrap intervals."""
 
-    model: EarlyExitT5
+    decoder: Decoder
     task: Task
     examples: Sequence[Example]
     measures: Sequence[Measure]
     seed: int
+
+    @property
+    def model(self) -> EarlyExitModel:
+        """Whose states and texts are asked about."""
+        return self.decoder.model
 
     @cached_property
     def sources(self) -> list[list[int]]:
@@ -31,11 +36,11 @@ class Subject:
     @cached_property
     def texts(self) -> list[list[int]]:
         """Token ids of the full model's text for each example."""
-        return full_texts(self.model, self.sources, self.task.max_new_tokens)
+        return full_texts(self.decoder, self.sources, self.task.max_new_tokens)
 
 
-def full_texts(model: EarlyExitT5, sources: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+def full_texts(decoder: Decoder, sources: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
     """What the full model writes for each source, padding left out."""
-    result = decode(model, sources, [Rule.full()], max_new_tokens)
+    result = decoder.decode(sources, [Rule.full()], max_new_tokens)
     lengths = result.n_tokens[:, 0]
     return [ids[:length].tolist() for ids, length in zip(result.token_ids[:, 0], lengths, strict=True)]

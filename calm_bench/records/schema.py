@@ -108,6 +108,7 @@ TIMINGS = pa.schema(
         _column("arm", _TEXT),  # what is compared, e.g. full, softmax@0.6
         _column("measure", _TEXT),  # as in generations
         _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("executor", _TEXT),  # what ran it: a name in decoding/executor.py, or transformers
         _column("example_id", _TEXT),  # as in generations
         _column("repeat", _INT16),  # from 0
         _column("order", _INT32),  # when it ran, from 0 over all arms

@@ -15,13 +15,12 @@ from calm_bench.build import build
 from calm_bench.choices import DecayForm, StateCopying
 from calm_bench.config import Config
 from calm_bench.cost import flops
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.generations import Generations
-from calm_bench.decoding.loop import decode
 from calm_bench.decoding.rule import Decay, Rule
-from calm_bench.decoding.weights import FusedT5
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.model import EarlyExitModel
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stages import Chunks, StageCache
 from calm_bench.stages import identity
@@ -48,10 +47,22 @@ class Decoded:
 def adaptive(config: Config, task: Task) -> list[tuple[Measure, Decay]]:
     """The confidence measures, each with the decay of its thresholds."""
     pairs = []
-    for name, node in config.measure.items():
-        tau = task.tau.get(name, 0.0) if config.threshold.tau is None else config.threshold.tau
-        pairs.append((build(node, Measure), Decay(cast(DecayForm, config.threshold.decay), tau)))
+    for node in config.measure.values():
+        measure = build(node, Measure)
+        tau = _tau(task, measure) if config.threshold.tau is None else config.threshold.tau
+        pairs.append((measure, Decay(cast(DecayForm, config.threshold.decay), tau)))
     return pairs
+
+
+def _tau(task: Task, measure: Measure) -> float:
+    """The task's decay temperature for a measure, or for the one that it says it is like."""
+    for name in filter(None, (measure.name, measure.tau_like)):
+        if name in task.tau:
+            return task.tau[name]
+    raise InputError(
+        f"task.tau: task {task.name} lists none for measure {measure.name!r}; give +task.tau.{measure.name}=T, T >= 0 "
+        "(4 falls, 0 stays), threshold.tau=T for all measures, or the measure's class a tau_like"
+    )
 
 
 def make_rules(config: Config, task: Task, depth: int, grids: Mapping[str, Sequence[float]]) -> list[Rule]:
@@ -75,7 +86,7 @@ def make_rules(config: Config, task: Task, depth: int, grids: Mapping[str, Seque
 
 
 def generate(
-    model: EarlyExitT5,
+    decoder: Decoder,
     model_identity: str,
     task: Task,
     examples: Sequence[Example],
@@ -87,15 +98,17 @@ def generate(
 
     Several processes decode a chunk each in turn; every one of them returns what all have decoded.
     """
+    model = decoder.model
     key = {
         "schema": SCHEMA_VERSION,
         "model": model_identity,
-        "dtype": str(model.dtype),
+        "dtype": decoder.dtype,
+        "executors": sorted({decoder.serving(rule).name for rule in rules}),
+        "device": model.device.type,
         "task": identity.of_task(task, task.split),
         "examples": [example.id for example in examples],
         "rules": [str(rule) for rule in rules],
     }
-    weights = FusedT5(model)
     parts = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
     mine = processes.share(len(parts))
     total = sum(len(parts[number]) for number in mine)
@@ -110,7 +123,7 @@ def generate(
                 bar.update(len(part))
                 continue
             sources = model.tokenize([example.source for example in part], task.max_source_tokens)
-            result = decode(weights, sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update)
+            result = decoder.decode(sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update)
             frames = {
                 "generations": _generations(model, task, part, sources, rules, result),
                 "tokens": _tokens(model, part, rules, result),
@@ -120,29 +133,15 @@ def generate(
     return Decoded(folder.name, frames["generations"], frames["tokens"])
 
 
-def shape_of(model: EarlyExitT5) -> flops.Shape:
-    """The sizes that FLOPs are counted from."""
-    config = model.backbone.config
-    return flops.Shape(
-        layers=model.depth,
-        d_model=config.d_model,
-        d_attention=config.num_heads * config.d_kv,
-        d_ff=config.d_ff,
-        gated=config.is_gated_act,
-        vocab=config.vocab_size,
-        d_encoder=config.d_model,
-    )
-
-
 def _generations(
-    model: EarlyExitT5,
+    model: EarlyExitModel,
     task: Task,
     examples: Sequence[Example],
     sources: Sequence[Sequence[int]],
     rules: Sequence[Rule],
     result: Generations,
 ) -> pd.DataFrame:
-    shape = shape_of(model)
+    shape = model.shape()
     targets = model.tokenize([example.target for example in examples])
     texts = model.detokenize(result.token_ids.reshape(-1, result.token_ids.shape[-1]))
     n_tokens, mean_layers = result.n_tokens, result.mean_exit_layer
@@ -172,12 +171,12 @@ def _generations(
 
 
 def _tokens(
-    model: EarlyExitT5, examples: Sequence[Example], rules: Sequence[Rule], result: Generations
+    model: EarlyExitModel, examples: Sequence[Example], rules: Sequence[Rule], result: Generations
 ) -> pd.DataFrame:
     e, r, t = np.nonzero(result.exit_layers)
     ids = result.token_ids[e, r, t]
     distinct, place = np.unique(ids, return_inverse=True)
-    pieces = np.array(model.tokenizer.convert_ids_to_tokens(distinct.tolist()), dtype=object)
+    pieces = np.array(model.pieces(distinct.tolist()), dtype=object)
     return pd.DataFrame(
         {
             "example_id": np.array([example.id for example in examples], dtype=object)[e],

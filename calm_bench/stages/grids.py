@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,11 +15,12 @@ from numpy.typing import NDArray
 
 from calm_bench import processes
 from calm_bench.config import Config, QuantilesConfig
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.errors import InputError
-from calm_bench.measures.measure import Measure, Visit
-from calm_bench.models.t5 import EarlyExitT5
-from calm_bench.probes.forced import read
+from calm_bench.measures.asking import Asking, LayerPass
+from calm_bench.measures.measure import Measure
+from calm_bench.models.model import EarlyExitModel
 from calm_bench.probes.subject import full_texts
 from calm_bench.records.atomic import replacing
 from calm_bench.records.stages import StageCache
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 
 def make_grids(
-    config: Config, model: EarlyExitT5, model_identity: str, task: Task, training_task: Task, cache: StageCache
+    config: Config, decoder: Decoder, model_identity: str, task: Task, training_task: Task, cache: StageCache
 ) -> Grids:
     """Thresholds of each measure by its name, strictly descending, in (0, 1]."""
     measures = adaptive(config, task)
@@ -44,7 +44,7 @@ def make_grids(
     sources = _sample(training_task, wanted)
     key = {
         "model": model_identity,
-        "dtype": str(model.dtype),
+        "dtype": decoder.dtype,
         "task": identity.of_task(training_task, wanted.split),
         "sources": len(sources),
         "sample_seed": training_task.sample_seed,
@@ -55,8 +55,9 @@ def make_grids(
     with cache.hold_together("grids", key) as folder:
         file = folder / "grids.json"  # kept, for another device may round to other thresholds
         if processes.is_first() and not file.exists():
+            model = decoder.model
             tokens = model.tokenize(sources, task.max_source_tokens)
-            texts = full_texts(model, tokens, task.max_new_tokens)
+            texts = full_texts(decoder, tokens, task.max_new_tokens)
             found: Grids = {}
             for measure, decay in measures:
                 rule = Rule.adaptive(measure, 1.0, decay, config.threshold.min_layer)
@@ -85,7 +86,7 @@ def quantiles(thresholds: Floats, count: int) -> list[float]:
 
 @torch.inference_mode()
 def exit_thresholds(
-    model: EarlyExitT5,
+    model: EarlyExitModel,
     sources: Sequence[Sequence[int]],
     texts: Sequence[Sequence[int]],
     measure: Measure,
@@ -101,16 +102,15 @@ def exit_thresholds(
     steps = np.arange(max_new_tokens)
     low, high = (np.array([decay.threshold(end, int(step), max_new_tokens) for step in steps]) for end in (0.0, 1.0))
     found = []
-    for batch in read(model, sources, texts):
+    for batch in model.forced(sources, texts):
         position = batch.there.nonzero()[:, 1].cpu().numpy()
         states = [state[batch.there] for state in batch.states]
-        memory = None
+        asking = Asking(model.head, model.learned)
         for layer in range(1, model.depth):
-            visit = Visit(layer, states[layer], states[layer - 1], model.head, model.classify)
-            if layer == measure.memory_layer:
-                memory = measure.remember(visit)
+            passed = LayerPass(layer, np.arange(len(position)), states[layer], states[layer - 1])
+            asking.show(measure, passed)
             if layer >= first_layer:
-                confidence = measure.confidence(replace(visit, memory=memory)).double().cpu().numpy()
+                confidence = asking.ask(measure, passed).confidence.astype(np.float64)
                 found.append((confidence - low[position]) / (high - low)[position])
     return np.concatenate(found) if found else np.empty(0)
 

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
-import torch
 
-from calm_bench.decoding.loop import decode
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
-from calm_bench.models.t5 import EarlyExitT5
 from calm_bench.tasks.task import Example, Task
 
 SAMPLE = 50  # examples decoded in both, spread over all of them
 
 
 def float32_agreement(
-    model: EarlyExitT5, task: Task, examples: Sequence[Example], rules: Sequence[Rule]
+    decoder: Decoder, task: Task, examples: Sequence[Example], rules: Sequence[Rule]
 ) -> dict[str, float] | None:
     """How often a model that is not held in float32 does what it does in float32, over all rules; None for one that is.
 
     n: examples compared. texts: share of the texts (of every example and rule) that are the same, token by token.
     exit_layers: share of the tokens in those texts that left at the same layer.
     """
-    if model.dtype is torch.float32:
+    if decoder.dtype == "float32":
         return None
     spread = np.linspace(0, len(examples) - 1, min(SAMPLE, len(examples))).round().astype(int)
-    sources = model.tokenize([examples[index].source for index in spread], task.max_source_tokens)
+    sources = decoder.model.tokenize([examples[index].source for index in spread], task.max_source_tokens)
     held, exact = (
-        decode(replace(model, dtype=dtype), sources, rules, task.max_new_tokens)
-        for dtype in (model.dtype, torch.float32)
+        one.decode(sources, rules, task.max_new_tokens)
+        for one in (decoder, Decoder(decoder.model, "float32", decoder.executor))
     )
     same = (held.token_ids == exact.token_ids).all(-1)
     there = (exact.exit_layers > 0) & same[..., None]

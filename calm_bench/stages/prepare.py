@@ -13,13 +13,15 @@ import torch
 from calm_bench import processes
 from calm_bench.build import build
 from calm_bench.config import Config
-from calm_bench.decoding.loop import decode
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 from calm_bench.models import curves
+from calm_bench.models.loading import load
+from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import TokenizedPairs
-from calm_bench.models.t5 import EarlyExitT5, from_scratch, load
+from calm_bench.models.t5 import from_scratch
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import fine_tune, train_exit_classifier
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
@@ -29,7 +31,9 @@ from calm_bench.stages.training_data import require_splits, texts, training_data
 from calm_bench.tasks.task import Task
 
 
-def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, device: str) -> tuple[EarlyExitT5, str]:
+def prepare(
+    config: Config, task: Task, training_task: Task, cache: StageCache, device: str
+) -> tuple[EarlyExitModel, str]:
     """The model that will be decoded, and its identity: a word that changes whenever its weights do.
 
     Trained models are kept: the same model, data and settings are trained once, and an interrupted training goes on
@@ -38,20 +42,20 @@ def prepare(config: Config, task: Task, training_task: Task, cache: StageCache, 
     if not config.training.trains:
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
-        model = load(name, device, config.model.dtype)
-        needing = [name for name, node in config.measure.items() if build(node, Measure).needs_classifier]
-        if needing and model.classifier is None:
-            raise InputError(
-                f"measure: {needing[0]!r} needs an exit classifier, and {name} has none; "
-                "train one (training.classifier_steps) or leave it out (measure=[softmax,state])"
-            )
+        model = load(name, device)
+        for measure in (build(node, Measure) for node in config.measure.values()):
+            if measure.learned is not None and measure.learned not in model.learned:
+                raise InputError(
+                    f"measure: {measure.name!r} needs learned weights ({measure.learned}), and {name} has none; "
+                    "train them (training.classifier_steps) or leave it out (measure=[softmax,state])"
+                )
         return model, identity.of_model(name)
     require_splits(training_task, config.training.split)
     key = _training_key(config, training_task)
     with cache.hold_together("train", key) as folder:
         if not (folder / "model").is_dir():
             _train(config, training_task, folder, device)
-        return load(str(folder / "model"), device, config.model.dtype), folder.name
+        return load(str(folder / "model"), device), folder.name
 
 
 def _training_key(config: Config, task: Task) -> dict[str, Any]:
@@ -88,9 +92,9 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
     losses = []
     if settings.steps:
 
-        def score(model: EarlyExitT5) -> float:
+        def score(model: EarlyExitModel) -> float:
             """Quality of the full model on the validation examples."""
-            generations = decode(model, sources, [Rule.full()], task.max_new_tokens, batch_size=256)
+            generations = Decoder(model).decode(sources, [Rule.full()], task.max_new_tokens, batch_size=256)
             texts = model.detokenize(generations.token_ids[:, 0])
             predictions = [task.as_written(text, example) for text, example in zip(texts, validation, strict=True)]
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))

@@ -22,7 +22,7 @@ def _asked(name: str, subject: Subject, model_identity: str, cache: StageCache) 
         "probe": name,
         "schema": SCHEMA_VERSION,
         "model": model_identity,
-        "dtype": str(subject.model.dtype),
+        "dtype": subject.decoder.dtype,
         "task": identity.of_task(subject.task, subject.task.split),
         "similarity": subject.task.similarity.description if name in SCORED else None,
         "examples": [example.id for example in subject.examples],

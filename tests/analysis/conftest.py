@@ -243,6 +243,7 @@ def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generat
                         "example_id": f"e{i:04d}",
                         "repeat": repeat,
                         "order": len(rows),
+                        "executor": "grid",
                         "seconds": 0.004 + decoder,
                         "encoder_seconds": 0.004,
                         "n_tokens": int(lengths[i]),

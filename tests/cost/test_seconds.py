@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from calm_bench.stages.measure_time import with_seconds
+from calm_bench.stages.timing import with_seconds
 
 
 def _timing(arm: str, example_id: str, seconds: float) -> dict[str, object]:

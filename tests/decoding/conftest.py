@@ -1,8 +1,11 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
-from calm_bench.decoding import Decay, Generations, Rule
+from calm_bench.decoding import Decay, Decoder, Generations, Rule
+from calm_bench.decoding.executor import EXECUTORS, executor_class
 from calm_bench.decoding.reference import Token, decode_reference
 from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, SoftmaxTopk, State
 from calm_bench.models import EarlyExitT5
@@ -10,6 +13,7 @@ from tests.models_for_tests import random_t5
 
 MEASURES: list[Measure] = [Softmax(), State(), Classifier(), SoftmaxTopk(k=8, layer=2), MaxProb(), Entropy()]
 TIE = 1e-5
+Decode = Callable[..., Generations]
 
 
 torch.set_num_threads(1)  # more threads only slow such small products down
@@ -18,6 +22,15 @@ torch.set_num_threads(1)  # more threads only slow such small products down
 @pytest.fixture(scope="session")
 def model() -> EarlyExitT5:
     return random_t5()
+
+
+@pytest.fixture(scope="session", params=list(EXECUTORS))
+def decode(request: pytest.FixtureRequest, model: EarlyExitT5) -> Decode:
+    """Decoding by each registered executor; what it refuses of a test's rules, the decoder gives to the grid."""
+    name: str = request.param
+    if reason := executor_class(name).unavailable(model, torch.float32):
+        pytest.skip(f"the {name} executor is not available: {reason}")
+    return lambda model, *args, **options: Decoder(model, executor=name).decode(*args, **options)
 
 
 def every_rule(depth: int, tau: float = 4.0) -> list[Rule]:

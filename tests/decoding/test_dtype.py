@@ -1,6 +1,5 @@
 """bfloat16 weights, keys and values: an approximation, so its distance from float32 is measured here, not assumed."""
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,29 +7,27 @@ import numpy as np
 import pytest
 import torch
 
-from calm_bench.decoding import Decay, Rule, decode
+from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.decoding.encoder import encode
-from calm_bench.decoding.weights import FusedT5
+from calm_bench.decoding.layer import embed, head
 from calm_bench.measures import Softmax
 from calm_bench.models import EarlyExitT5
 from calm_bench.stages.precision import float32_agreement
 from tests.decoding.conftest import MEASURES
 from tests.models_for_tests import random_sources, random_t5
 
-
-def in_bfloat16(model: EarlyExitT5) -> EarlyExitT5:
-    return dataclasses.replace(model, dtype=torch.bfloat16)
+DTYPES = ("float32", "bfloat16")
 
 
 def test_weights_keys_and_values_are_held_in_bfloat16_and_activations_are_not() -> None:
-    weights = FusedT5(in_bfloat16(random_t5()))
+    weights = random_t5().weights(torch.bfloat16)
     layer = weights.decoder_layers[0]
-    held = [weights.embedding, weights.head_weight, weights._stacked_keys_values, weights.cross_keys_values]
+    held = [weights.embedding, weights.head, weights.self_keys_values, weights.cross_keys_values]
     held += [layer.qkv, layer.out, layer.cross_query, layer.cross_out, layer.feed_forward.wi, layer.feed_forward.wo]
     assert {tensor.dtype for tensor in held} == {torch.bfloat16}
     assert encode(weights, [[5, 1]]).keys_values.dtype == torch.bfloat16
-    assert weights.embed(torch.tensor([3])).dtype == torch.float32
-    assert weights.head(torch.randn(1, weights.d_model)).dtype == torch.float32
+    assert embed(weights, torch.tensor([3])).dtype == torch.float32
+    assert head(weights, torch.randn(1, weights.d_model)).dtype == torch.float32
 
 
 def test_bfloat16_is_float32_with_rounded_weights_keys_and_values() -> None:
@@ -40,8 +37,7 @@ def test_bfloat16_is_float32_with_rounded_weights_keys_and_values() -> None:
         parameter.data = torch.ones_like(parameter) if "norm" in name else parameter.data.bfloat16().float()
     sources = random_sources(0, 4)
     exact, rounded = (
-        decode(which, sources, [Rule.adaptive(MEASURES[2], 0.3, Decay("none"))], 1)
-        for which in (model, in_bfloat16(model))
+        Decoder(model, dtype).decode(sources, [Rule.adaptive(MEASURES[2], 0.3, Decay("none"))], 1) for dtype in DTYPES
     )
     np.testing.assert_allclose(rounded.confidences, exact.confidences, atol=0.01)
 
@@ -53,7 +49,7 @@ def test_disagreement_with_float32() -> None:
     for seed in range(6):
         model = random_t5(seed)
         sources = random_sources(seed, 6)
-        exact, rounded = decode(model, sources, rules, 12), decode(in_bfloat16(model), sources, rules, 12)
+        exact, rounded = (Decoder(model, dtype).decode(sources, rules, 12) for dtype in DTYPES)
         differ = (exact.token_ids != rounded.token_ids) | (exact.exit_layers != rounded.exit_layers)
         before = np.cumsum(differ, -1) - differ == 0
         known = before & (exact.exit_layers > 0)
@@ -71,12 +67,12 @@ def test_a_run_in_bfloat16_says_what_that_has_changed(monkeypatch: pytest.Monkey
     rules = [Rule.full(), *[Rule.adaptive(Softmax(), threshold, Decay("none")) for threshold in (0.05, 0.02, 0.01)]]
     task: Any = SimpleNamespace(max_source_tokens=99, max_new_tokens=10)
     examples: Any = [SimpleNamespace(source=source) for source in sources]
-    assert float32_agreement(model, task, examples, rules) is None
-    said = float32_agreement(in_bfloat16(model), task, examples, rules)
+    assert float32_agreement(Decoder(model), task, examples, rules) is None
+    said = float32_agreement(Decoder(model, "bfloat16"), task, examples, rules)
     assert said is not None
 
     same = exits = tokens = 0
-    exact, held = (decode(one, sources, rules, 10) for one in (model, in_bfloat16(model)))
+    exact, held = (Decoder(model, dtype).decode(sources, rules, 10) for dtype in DTYPES)
     for e in range(12):
         for r in range(len(rules)):
             if (exact.token_ids[e, r] == held.token_ids[e, r]).all():

@@ -5,17 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calm_bench.decoding import Decay, Rule, decode
+from calm_bench.decoding import Decay, Rule
 from calm_bench.measures import State
 from calm_bench.models import EarlyExitT5
-from calm_bench.stages.measure_time import transformers_generate
-from tests.decoding.conftest import MEASURES, compare, every_rule
+from tests.decoding.conftest import MEASURES, Decode, compare, every_rule
 from tests.models_for_tests import random_sources, random_t5
 
 LENGTH = 10
 
 
-def test_every_rule_equals_the_reference_in_one_pass(model: EarlyExitT5) -> None:
+def test_every_rule_equals_the_reference_in_one_pass(decode: Decode, model: EarlyExitT5) -> None:
     sources, rules = random_sources(1, 5), every_rule(model.depth)
     generations = decode(model, sources, rules, LENGTH, batch_size=3)
     assert compare(model, generations, sources, rules, LENGTH) == 0
@@ -27,7 +26,7 @@ def test_every_rule_equals_the_reference_in_one_pass(model: EarlyExitT5) -> None
     ("encoder", "depth", "gated"),
     [(1, 1, True), (3, 2, True), (2, 6, False), (1, 3, False), (5, 4, True), (1, 24, True)],
 )
-def test_shapes_of_t5(encoder: int, depth: int, gated: bool) -> None:
+def test_shapes_of_t5(decode: Decode, encoder: int, depth: int, gated: bool) -> None:
     model = random_t5(3, encoder=encoder, depth=depth, gated=gated)
     sources = random_sources(2, 2)
     rules = [Rule.full(), Rule.oracle(), Rule.static(1)]
@@ -45,7 +44,13 @@ def test_shapes_of_t5(encoder: int, depth: int, gated: bool) -> None:
     batch_size=st.integers(1, 4),
 )
 def test_random_rules_and_batches(
-    seed: int, thresholds: list[float], min_layer: int, form: str, tau: float, batch_size: int
+    decode: Decode,
+    seed: int,
+    thresholds: list[float],
+    min_layer: int,
+    form: str,
+    tau: float,
+    batch_size: int,
 ) -> None:
     model = random_t5(seed % 5)
     sources = random_sources(seed, 3, longest=6)
@@ -60,7 +65,7 @@ def test_random_rules_and_batches(
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(6)), batch_size=st.integers(1, 6))
-def test_a_text_does_not_depend_on_its_neighbours(seed: int, order: list[int], batch_size: int) -> None:
+def test_a_text_does_not_depend_on_its_neighbours(decode: Decode, seed: int, order: list[int], batch_size: int) -> None:
     model = random_t5(seed % 5)
     sources, rules = random_sources(seed, 6), every_rule(4)
     alone = [decode(model, [source], rules, 6) for source in sources]
@@ -70,7 +75,7 @@ def test_a_text_does_not_depend_on_its_neighbours(seed: int, order: list[int], b
         np.testing.assert_array_equal(together.token_ids[place], alone[index].token_ids[0])
 
 
-def test_a_rule_does_not_depend_on_the_rules_beside_it(model: EarlyExitT5) -> None:
+def test_a_rule_does_not_depend_on_the_rules_beside_it(decode: Decode, model: EarlyExitT5) -> None:
     sources, rules = random_sources(4, 4), every_rule(model.depth)
     together = decode(model, sources, rules, LENGTH)
     for index, rule in enumerate(rules):
@@ -81,7 +86,7 @@ def test_a_rule_does_not_depend_on_the_rules_beside_it(model: EarlyExitT5) -> No
 
 @pytest.mark.parametrize("kind", ["v1.0", "v1.1", "mt5"])
 @pytest.mark.parametrize(("encoder", "depth"), [(2, 4), (4, 2), (1, 1), (12, 4), (2, 24)])
-def test_the_full_model_is_generate_of_transformers(kind: str, encoder: int, depth: int) -> None:
+def test_the_full_model_is_generate_of_transformers(decode: Decode, kind: str, encoder: int, depth: int) -> None:
     model = random_t5(7, encoder=encoder, depth=depth, gated=kind != "v1.0", mt5=kind == "mt5")
     assert model.backbone.config.model_type == ("mt5" if kind == "mt5" else "t5")
     tied = model.backbone.lm_head.weight.data_ptr() == model.backbone.shared.weight.data_ptr()
@@ -89,12 +94,12 @@ def test_the_full_model_is_generate_of_transformers(kind: str, encoder: int, dep
     sources = random_sources(5, 6)
     generations = decode(model, sources, [Rule.full()], 16)
     for example, source in enumerate(sources):
-        expected = transformers_generate(model, source, 16)
+        expected = model.generate(source, 16)
         assert generations.token_ids[example, 0, : len(expected)].tolist() == expected
         assert generations.n_tokens[example, 0] == len(expected)
 
 
-def test_exiting_at_the_last_layer_and_never_passing_are_the_full_model(model: EarlyExitT5) -> None:
+def test_exiting_at_the_last_layer_and_never_passing_are_the_full_model(decode: Decode, model: EarlyExitT5) -> None:
     sources = random_sources(6, 4)
     never = [Rule.adaptive(measure, 1.0, Decay("none")) for measure in MEASURES if not isinstance(measure, State)]
     generations = decode(model, sources, [Rule.full(), Rule.static(model.depth), *never], LENGTH)

@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calm_bench.decoding import Decay, Rule, decode
+from calm_bench.decoding import Decay, Rule
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.models import EarlyExitT5
-from tests.decoding.conftest import MEASURES, compare
+from tests.decoding.conftest import MEASURES, Decode, compare
 from tests.models_for_tests import random_sources, random_t5
 
 LENGTH = 6
@@ -41,7 +41,9 @@ rules_of_any_kind = st.one_of(
 
 @settings(max_examples=30, deadline=None)
 @given(models(), st.lists(rules_of_any_kind, min_size=1, max_size=5), st.integers(0, 10**6), st.integers(1, 3))
-def test_any_batch_is_the_reference(model: EarlyExitT5, rules: list[Rule], seed: int, batch_size: int) -> None:
+def test_any_batch_is_the_reference(
+    decode: Decode, model: EarlyExitT5, rules: list[Rule], seed: int, batch_size: int
+) -> None:
     sources = random_sources(seed, 3, longest=5)
     generations = decode(model, sources, rules, LENGTH, batch_size=batch_size)
     compare(model, generations, sources, rules, LENGTH)
@@ -54,7 +56,7 @@ def test_any_batch_is_the_reference(model: EarlyExitT5, rules: list[Rule], seed:
 
 @settings(max_examples=25, deadline=None)
 @given(models(), st.integers(0, 10**6), st.integers(1, 4))
-def test_what_the_full_model_writes(model: EarlyExitT5, seed: int, batch_size: int) -> None:
+def test_what_the_full_model_writes(decode: Decode, model: EarlyExitT5, seed: int, batch_size: int) -> None:
     """Exits at L everywhere, exits that no measure allows, and the oracle with a true cache all write its text."""
     sources = random_sources(seed, 4)
     beyond = [Rule.adaptive(measure, 1.01, Decay("none")) for measure in MEASURES]  # above every confidence

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from calm_bench.decoding import Decay, Rule, decode
+from calm_bench.decoding import Decay, Rule
 from calm_bench.decoding.state_copying import KINDS, StateCopying, source
 from calm_bench.measures import Classifier, Softmax
 from calm_bench.models import EarlyExitT5
-from tests.decoding.conftest import compare
+from tests.decoding.conftest import Decode, compare
 from tests.models_for_tests import random_sources, random_t5
 
 LENGTH = 10
@@ -20,7 +20,7 @@ def rules_of(kind: StateCopying) -> list[Rule]:
     return [Rule.oracle(kind), *adaptive]
 
 
-def test_every_kind_is_the_reference_beside_the_others(model: EarlyExitT5) -> None:
+def test_every_kind_is_the_reference_beside_the_others(decode: Decode, model: EarlyExitT5) -> None:
     sources = random_sources(3, 4)
     rules = [Rule.full(), Rule.static(2), *(rule for kind in KINDS for rule in rules_of(kind))]
     generations = decode(model, sources, rules, LENGTH, batch_size=3)
@@ -31,14 +31,14 @@ def test_every_kind_is_the_reference_beside_the_others(model: EarlyExitT5) -> No
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("gated", [True, False])
-def test_the_oracle_with_the_true_cache_writes_the_full_models_text(seed: int, gated: bool) -> None:
+def test_the_oracle_with_the_true_cache_writes_the_full_models_text(decode: Decode, seed: int, gated: bool) -> None:
     model, sources = random_t5(seed, gated=gated, depth=6), random_sources(seed, 8)
     generations = decode(model, sources, [Rule.full(), Rule.oracle("true_state"), Rule.oracle()], 16)
     np.testing.assert_array_equal(generations.token_ids[:, 1], generations.token_ids[:, 0])
     assert (generations.mean_exit_layer[:, 1] < model.depth).any()
 
 
-def test_kinds_agree_until_something_was_copied(model: EarlyExitT5) -> None:
+def test_kinds_agree_until_something_was_copied(decode: Decode, model: EarlyExitT5) -> None:
     """The first token attends to nothing copied; later ones do."""
     sources = random_sources(9, 6)
     generations = decode(model, sources, [rules_of(kind)[3] for kind in KINDS], LENGTH)

@@ -30,7 +30,7 @@ def visit_of(measure: Measure, layer: int, model_seed: int = 0) -> Visit:
     model = random_t5(model_seed)
     torch.manual_seed(layer)
     state, previous = torch.randn(2, 50, 32) * torch.logspace(-3, 3, 50)[:, None]
-    visit = Visit(layer, state, previous, model.head, model.classify)
+    visit = Visit(layer, state, previous, model.head, model.learned)
     return visit if measure.memory_layer is None else replace(visit, memory=measure.remember(visit))
 
 

@@ -81,8 +81,10 @@ def train_classifier(model: EarlyExitT5, rows: Rows, validation: Rows, folder: P
 
 
 def weights(model: EarlyExitT5) -> dict[str, torch.Tensor]:
-    assert model.classifier is not None
-    return {**model.backbone.state_dict(), **{f"classifier.{k}": v for k, v in model.classifier.state_dict().items()}}
+    return {
+        **model.backbone.state_dict(),
+        **{f"classifier.{k}": v for k, v in model.learned["classifier"].state_dict().items()},
+    }
 
 
 if __name__ == "__main__":

@@ -52,9 +52,8 @@ def test_it_reaches_the_optimum_whatever_the_scale_of_the_states(scale: float, t
     best = minimize(loss, np.zeros(states.shape[1] + 1), jac=True, method="L-BFGS-B").fun
     without_states = log_loss(np.full(len(labels), np.log(labels.mean() / (1 - labels.mean()))), labels)
     train_classifier(model, rows, rows, tmp_path, classifier_steps=600, batch_size=4)
-    assert model.classifier is not None
     with torch.no_grad():
-        reached = log_loss(model.classifier.logits(torch.tensor(states).float()).numpy(), labels)
+        reached = log_loss(model.learned["classifier"].logits(torch.tensor(states).float()).numpy(), labels)
     assert best < 0.9 * without_states
     assert reached < best + 0.2 * (without_states - best)
 
@@ -69,8 +68,7 @@ def test_the_checkpoint_with_the_least_validation_loss_stays(tmp_path: Path) -> 
     assert validation.index.tolist() == list(range(4, 41, 4))
     batch = DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone)(rows[:8])
     frozen = trainers.FrozenWithClassifier(model, "independent", balanced=False)
-    assert model.classifier is not None
-    frozen.classifier = model.classifier
+    frozen.classifier = model.learned["classifier"]
     assert frozen(**batch)["loss"].item() == pytest.approx(validation.min(), rel=1e-5)
     assert validation.idxmin() < 40
 
@@ -87,8 +85,7 @@ def test_an_interrupted_training_goes_on_to_the_same_end(tmp_path: Path, monkeyp
     def end(folder: Path) -> tuple[Tensor, pd.DataFrame]:
         model, rows = model_and_rows()
         history = train_classifier(model, rows[8:], rows[:8], folder, classifier_steps=20)
-        assert model.classifier is not None
-        return model.classifier.linear.weight, curves.losses("classifier", history)
+        return model.learned["classifier"].linear.weight, curves.losses("classifier", history)
 
     whole, whole_table = end(tmp_path / "whole")
     plain, calls = trainers.exit_classifier_losses, [0]

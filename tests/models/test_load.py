@@ -36,7 +36,7 @@ def test_round_trip(model: EarlyExitT5, tmp_path: Path) -> None:
     again = load(str(tmp_path))
     for name, value in model.backbone.state_dict().items():
         torch.testing.assert_close(again.backbone.state_dict()[name], value, rtol=0, atol=0)
-    assert again.classifier is None
+    assert not again.learned
     assert again.tokenize(["the cat"]) == model.tokenize(["the cat"])
     assert again.detokenize(again.tokenize(TEXTS[:5])) == TEXTS[:5]
     plain = T5ForConditionalGeneration.from_pretrained(tmp_path)

@@ -38,27 +38,29 @@ def test_layer_losses_are_what_decoding_sees(gated: bool) -> None:
 
 def test_exit_classifier_learns_agreement_with_the_last_layer() -> None:
     model = random_t5(depth=3)
-    assert model.classifier is not None
     inputs, labels = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[8, 9, 10, 1]])
     outputs = model.backbone(input_ids=inputs, labels=labels, output_hidden_states=True)
-    losses = exit_classifier_losses(model.classifier, model.backbone, outputs, labels)
+    losses = exit_classifier_losses(model.learned["classifier"], model.backbone, outputs, labels)
     assert losses.shape == (2,)
     for layer, loss in enumerate(losses, 1):
         state = outputs.decoder_hidden_states[layer]
         agrees = (model.head(state).argmax(-1) == outputs.logits.argmax(-1)).float()
-        torch.testing.assert_close(loss, functional.binary_cross_entropy(model.classifier(state), agrees))
+        torch.testing.assert_close(
+            loss, functional.binary_cross_entropy(model.learned["classifier"](state[0]), agrees[0])
+        )
     assert outputs.logits.shape[-1] == VOCAB
 
 
 def classifier_loss(objective: str, balanced: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Losses (L - 1,); and for each layer and position, whether it agrees with the last, and the classifier's word."""
     model = random_t5(3, depth=4)
-    assert model.classifier is not None
     inputs, labels = torch.tensor([[5, 6, 7, 1]]), torch.tensor([list(range(8, 40))])
     outputs = model.backbone(input_ids=inputs, labels=labels, output_hidden_states=True)
-    losses = exit_classifier_losses(model.classifier, model.backbone, outputs, labels, objective, balanced)  # type: ignore[arg-type]
+    classifier = model.learned["classifier"]
+    losses = exit_classifier_losses(classifier, model.backbone, outputs, labels, objective, balanced)  # type: ignore[arg-type]
     states = torch.stack(outputs.decoder_hidden_states[1:-1])[:, 0]
-    return losses, model.head(states).argmax(-1) == outputs.logits[0].argmax(-1), model.classifier(states)
+    confidence = torch.stack([classifier(state) for state in states])
+    return losses, model.head(states).argmax(-1) == outputs.logits[0].argmax(-1), confidence
 
 
 def test_geometric_objective_is_the_likelihood_of_the_first_right_exit() -> None:

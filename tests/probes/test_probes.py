@@ -9,12 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from calm_bench.decoding import Decay, Rule, decode
+from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.errors import InputError
 from calm_bench.measures import Classifier, Softmax, SoftmaxTopk, State
 from calm_bench.probes import PROBES, Subject, classifier_f1, perturbation, reliability
-from calm_bench.probes.forced import read
-from calm_bench.probes.perturbation import go_on
 from calm_bench.records import schema
 from tests.models_for_tests import random_sources, random_t5
 
@@ -37,12 +35,11 @@ def subject(monkeypatch: pytest.MonkeyPatch) -> Subject:
     model, sources = random_t5(2, depth=3), random_sources(1, 5)
     monkeypatch.setattr(model, "tokenize", lambda texts, _: list(texts), raising=False)
     monkeypatch.setattr(model, "detokenize", lambda rows: [[t for t in row if t] for row in rows], raising=False)
-    assert model.classifier is not None
-    model.classifier.linear.weight.data[:] = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    model.learned["classifier"].linear.weight.data[:] = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
     as_is = lambda text, _: text  # noqa: E731
     task: Any = SimpleNamespace(max_new_tokens=LIMIT, max_source_tokens=99, similarity=Overlap(), as_written=as_is)
     examples: Any = [SimpleNamespace(source=s, target=[*s[::-1], 7], references=(s,)) for s in sources]
-    return Subject(model, task, examples, MEASURES, seed=0)
+    return Subject(Decoder(model), task, examples, MEASURES, seed=0)
 
 
 @pytest.mark.parametrize("name", PROBES)
@@ -53,10 +50,10 @@ def test_every_probe_fills_its_table_of_the_record(name: str, subject: Subject) 
 
 
 def test_without_a_wrong_token_the_text_is_the_full_models(subject: Subject) -> None:
-    (batch,) = read(subject.model, subject.sources, subject.texts)
     for step in (0, 2):
         rows = [row for row, text in enumerate(subject.texts) if len(text) > step]
-        written = go_on(subject.model, batch, rows, batch.tokens, step, LIMIT)
+        beginnings = [subject.texts[row][: step + 1] for row in rows]
+        written = subject.model.continued([subject.sources[row] for row in rows], beginnings, LIMIT)
         assert [[*filter(None, text)] for text in written] == [[*filter(None, subject.texts[row])] for row in rows]
 
 
@@ -86,8 +83,7 @@ def test_f1_by_hand(subject: Subject) -> None:
         final = outputs.logits[0].argmax(-1)
         for layer in (1, 2):
             state = outputs.decoder_hidden_states[layer][0]
-            assert model.classifier is not None
-            wrong, stays = model.head(state).argmax(-1) != final, model.classifier(state) < 0.5
+            wrong, stays = model.head(state).argmax(-1) != final, model.learned["classifier"](state) < 0.5
             hit, missed, false = (wrong & stays).sum(), (wrong & ~stays).sum(), (~wrong & stays).sum()
             total[layer] = tuple(a + int(b) for a, b in zip(total[layer], (hit, missed, false), strict=True))  # type: ignore[assignment]
     for row in rows.to_dict("records"):
@@ -99,7 +95,7 @@ def test_f1_by_hand(subject: Subject) -> None:
 
 
 def test_f1_needs_a_classifier(subject: Subject) -> None:
-    subject.model.classifier = None
+    subject.model.learned.clear()
     with pytest.raises(InputError, match="no exit classifier"):
         classifier_f1(subject)
 
@@ -138,7 +134,7 @@ def test_reliability_says_what_decoding_does_at_the_first_token(subject: Subject
     table = reliability(one)
     lower, upper = table[(table["measure"] == "softmax") & (table["layer"] == 1)]["confidence"].iloc[1:3]
     threshold = (lower + upper) / 2
-    early = decode(one.model, one.sources, [Rule.adaptive(Softmax(), threshold, Decay("none"))], 1)
+    early = one.decoder.decode(one.sources, [Rule.adaptive(Softmax(), threshold, Decay("none"))], 1)
     left = early.confidences[:, 0, 0][early.exit_layers[:, 0, 0] == 1]
     at_one = table[(table["measure"] == "softmax") & (table["layer"] == 1)]
     assert at_one.loc[at_one["confidence"] >= threshold, "n_tokens"].sum() == len(left) > 0
@@ -148,6 +144,6 @@ def test_reliability_says_what_decoding_does_at_the_first_token(subject: Subject
 def test_a_model_of_one_layer_has_nothing_to_ask(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> None:
     shallow = random_t5(3, depth=1)
     monkeypatch.setattr(shallow, "tokenize", lambda texts, _: list(texts), raising=False)
-    empty = reliability(dataclasses.replace(subject, model=shallow))
+    empty = reliability(dataclasses.replace(subject, decoder=Decoder(shallow)))
     pd.testing.assert_index_equal(empty.columns, pd.Index(schema.SCHEMAS["reliability"].names))
     assert len(empty) == len(schema.to_table("reliability", empty)) == 0

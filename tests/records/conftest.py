@@ -67,8 +67,8 @@ def frames() -> dict[str, pd.DataFrame]:
         }
     )  # fmt: skip
     timings = texts.assign(
-        arm=texts["measure"], repeat=0, order=range(n), seconds=0.02, encoder_seconds=0.004, n_tokens=3,
-        mean_exit_layer=4.0,
+        arm=texts["measure"], executor="grid", repeat=0, order=range(n), seconds=0.02, encoder_seconds=0.004,
+        n_tokens=3, mean_exit_layer=4.0,
     )  # fmt: skip
     reliability = pd.DataFrame(
         {

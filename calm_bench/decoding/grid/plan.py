@@ -1,4 +1,4 @@
-"""Rules as arrays: what the loop asks of which rule at which layer."""
+"""Rules as arrays: what the grid asks of which rule at which layer."""
 
 from __future__ import annotations
 

@@ -9,51 +9,60 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calm_bench.decoding.cache import Index, KeyValueCache
+from calm_bench.decoding.grid.cache import Index, KeyValueCache
 
 
 @dataclass(frozen=True)
 class Rows:
-    """n rows in the order of their examples.
+    """n rows in the order of their examples, at one step: what `layer.Rows` asks for.
 
     Attributes:
         number: each row's number among all rows of this step, ascending, (n,).
-        slots: index of their slots in the key-value cache.
-        cells: where each row's query stands in a grid (examples, width), (n,); None when row k is example k, alone.
-        width: the most rows that any example has.
+        step: the position that they write, from 0.
+        cache: their keys and values. slots: the index of their slots in it.
+        examples: E. width: the most rows that any example has.
+        cells: where each row's query stands among (E, width), (n,); None when row k is example k, alone.
     """
 
     number: NDArray[np.int64]
+    step: int
+    cache: KeyValueCache
     slots: Index
-    cells: Tensor | None
+    examples: int
     width: int
+    cells: Tensor | None
 
     @classmethod
     def of(
         cls,
         number: NDArray[np.int64],
+        step: int,
+        cache: KeyValueCache,
         slot: NDArray[np.int64],
         example: NDArray[np.int64],
         examples: int,
-        cache: KeyValueCache,
     ) -> Rows:
-        """Lay out rows whose slots and examples (n,) are given; `examples` is E."""
+        """Lay out rows whose slots and examples (n,) are given."""
         slots = cache.index(slot)
         if len(number) == examples and (example[1:] != example[:-1]).all():
-            return cls(number, slots, None, 1)
+            return cls(number, step, cache, slots, examples, 1, None)
         first = np.searchsorted(example, example)
         within = np.arange(len(example)) - first
         width = int(within.max()) + 1
         cells = torch.from_numpy(example * width + within)
-        return cls(number, slots, cells.to(cache.device), width)
+        return cls(number, step, cache, slots, examples, width, cells.to(cache.device))
 
-    def spread(self, queries: Tensor, examples: int) -> Tensor:
+    def append(self, layer: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write a layer's K and V, (n, 2, H, d_kv); all so far, (n, H, step + 1, d_kv) each."""
+        return self.cache.append(layer, self.slots, self.step, keys_values)
+
+    def spread(self, queries: Tensor) -> Tensor:
         """Queries (n, H, d_kv) as (E, H, width, d_kv): the rows of an example share its encoder states uncopied."""
         if self.cells is None:
             return queries[:, :, None]
-        grid = queries.new_zeros((examples * self.width, *queries.shape[1:]))
+        grid = queries.new_zeros((self.examples * self.width, *queries.shape[1:]))
         grid[self.cells] = queries
-        return grid.view(examples, self.width, *queries.shape[1:]).transpose(1, 2)
+        return grid.view(self.examples, self.width, *queries.shape[1:]).transpose(1, 2)
 
     def gather(self, mixed: Tensor) -> Tensor:
         """The inverse of `spread`: (E, H, width, d_kv) as (n, H d_kv)."""

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
-from transformers import DynamicCache, EncoderDecoderCache
 
 from calm_bench import bootstrap
 from calm_bench.calibration import Certificate
 from calm_bench.config import TimingConfig
 from calm_bench.cost.seconds import Arm, Source, Timed, clock, time_arms
-from calm_bench.decoding.loop import encode_sources, generate
+from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
-from calm_bench.decoding.weights import FusedT5
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.model import EarlyExitModel
 from calm_bench.records.schema import TIMINGS
 from calm_bench.tasks.task import Example, Task
 
@@ -24,7 +21,7 @@ GRID_BATCH = 32  # examples decoded together when a whole grid is timed
 
 
 def measure_time(
-    model: EarlyExitT5,
+    decoder: Decoder,
     task: Task,
     examples: Sequence[Example],
     rules: Sequence[Rule],
@@ -35,13 +32,13 @@ def measure_time(
     """The timings table: of `rules` the full model and every certified one, and whatever else `settings` asks for."""
     if not settings.examples:
         return pd.DataFrame(columns=TIMINGS.names)
-    weights = FusedT5(model)
     spread = np.linspace(0, len(examples) - 1, min(settings.examples, len(examples))).round().astype(int)
     timed = [examples[index] for index in spread]  # not the first ones: files are often sorted by length
-    sources = model.tokenize([example.source for example in timed], task.max_source_tokens)
-    arms = [_rule_arm(weights, rule, task.max_new_tokens) for rule in _timed(rules, issued, settings)]
+    sources = decoder.model.tokenize([example.source for example in timed], task.max_source_tokens)
+    single = decoder.preferring(settings.executor)
+    arms = [_rule_arm(single, rule, task.max_new_tokens) for rule in _timed(rules, issued, settings)]
     if settings.generate:
-        arms.append(_transformers_arm(model, task.max_new_tokens))
+        arms.append(_transformers_arm(decoder.model, task.max_new_tokens))
     table = time_arms(
         arms,
         sources,
@@ -52,7 +49,7 @@ def measure_time(
         seed=seed,
     )
     if settings.grid:
-        table = pd.concat([table, _time_grids(weights, task, rules, sources, timed, settings, seed)])
+        table = pd.concat([table, _time_grids(decoder, task, rules, sources, timed, settings, seed)])
     return table.reset_index(drop=True)
 
 
@@ -95,52 +92,34 @@ def _grids(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
     return {name: [rule for rule in rules if rule.name == name] for name in names}
 
 
-def _rule_arm(weights: FusedT5, rule: Rule, max_new_tokens: int) -> Arm:
+def _rule_arm(decoder: Decoder, rule: Rule, max_new_tokens: int) -> Arm:
+    executor, device = decoder.serving(rule, alone=True), decoder.model.device
+
     def run(source: Source) -> Timed:
-        start = clock(weights.device)
-        memory = encode_sources(weights, [source])
-        encoded = clock(weights.device)
-        result = generate(weights, memory, [rule], max_new_tokens)
-        end = clock(weights.device)
+        start = clock(device)
+        context = executor.encode([source])
+        encoded = clock(device)
+        result = executor.run(context, [rule], max_new_tokens)
+        end = clock(device)
         return Timed(end - start, encoded - start, int(result.n_tokens[0, 0]), float(result.mean_exit_layer[0, 0]))
 
-    return Arm(arm_name(rule.name, rule.threshold), rule.name, rule.threshold, run)
+    return Arm(arm_name(rule.name, rule.threshold), rule.name, rule.threshold, executor.name, run)
 
 
-def _transformers_arm(model: EarlyExitT5, max_new_tokens: int) -> Arm:
+def _transformers_arm(model: EarlyExitModel, max_new_tokens: int) -> Arm:
     """Hugging Face generate() on the same weights, greedy, with its cache."""
-    t5 = model.backbone
 
-    @torch.inference_mode()
     def run(source: Source) -> Timed:
-        marks: list[float] = []
-        hook = t5.encoder.register_forward_hook(lambda *_: marks.append(clock(model.device)))
-        start = clock(model.device)
-        ids = transformers_generate(model, source, max_new_tokens)
-        end = clock(model.device)
-        hook.remove()
-        return Timed(end - start, marks[0] - start, len(ids), float(model.depth))
+        marks = [clock(model.device)]
+        ids = model.generate(source, max_new_tokens, lambda: marks.append(clock(model.device)))
+        marks.append(clock(model.device))
+        return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), float(model.depth))
 
-    return Arm("generate", "full", None, run)
-
-
-def transformers_generate(model: EarlyExitT5, source: Source, max_new_tokens: int) -> list[int]:
-    """Tokens that `generate()` of transformers writes greedily, end-of-sequence included."""
-    t5 = model.backbone
-    caches = (DynamicCache(config=t5.decoder.config), DynamicCache(config=t5.decoder.config))
-    output = t5.generate(
-        input_ids=torch.tensor([list(source)], device=model.device),
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        past_key_values=EncoderDecoderCache(*caches),  # its own is too short where the decoder is deeper
-    )
-    ids: list[int] = output[0, 1:].tolist()
-    return ids
+    return Arm("generate", "full", None, "transformers", run)
 
 
 def _time_grids(
-    weights: FusedT5,
+    decoder: Decoder,
     task: Task,
     rules: Sequence[Rule],
     sources: Sequence[Source],
@@ -149,6 +128,7 @@ def _time_grids(
     seed: int,
 ) -> pd.DataFrame:
     """Each measure's grid in one pass, and its rules one after another at the same batch size."""
+    device = decoder.model.device
     by_length = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     batches = [by_length[start : start + GRID_BATCH] for start in range(0, len(by_length), GRID_BATCH)]
 
@@ -156,14 +136,14 @@ def _time_grids(
         def run(numbers: Source) -> Timed:
             batch = [sources[number] for number in numbers]
             tokens = layers = 0
-            start = clock(weights.device)
+            start = clock(device)
             for group in groups:
-                result = generate(weights, encode_sources(weights, batch), group, task.max_new_tokens)
+                result = decoder.run(decoder.encode(batch), group, task.max_new_tokens)
                 tokens += int(result.n_tokens.sum())
                 layers += int(result.exit_layers.sum())
-            return Timed(clock(weights.device) - start, 0.0, tokens, layers / tokens)
+            return Timed(clock(device) - start, 0.0, tokens, layers / tokens)
 
-        return Arm(name, measure, None, run)
+        return Arm(name, measure, None, decoder.serving(groups[0][0]).name, run)
 
     arms = []
     for measure, grid in _grids(rules).items():

@@ -1,0 +1,61 @@
+"""What stands behind the decoder's door: ways to execute rules, each faster than the definition in its own field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from calm_bench.decoding.generations import Generations
+    from calm_bench.decoding.rule import Rule
+    from calm_bench.models.model import EarlyExitModel
+
+
+class Executor(Protocol):
+    """Decodes texts under rules, with the tokens and exit layers of `reference.py` in float32.
+
+    It holds a model's weights as they were when it was made, laid out its own way. A new one is a module in `decoding/`
+    and a line in `EXECUTORS`, where the equality tests find it, and in `ALONE` if it is the best at that.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, model: EarlyExitModel, dtype: torch.dtype) -> None: ...
+
+    @classmethod
+    def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
+        """Why it cannot run this model here, in words that follow a colon: no compiler, another device; or None."""
+
+    def refuses(self, rule: Rule) -> str | None:
+        """Why it cannot execute this rule, in words that follow a colon; or None."""
+
+    def encode(self, sources: Sequence[Sequence[int]]) -> Any:
+        """Whatever `run` needs to know of these sources (E lists of token ids), computed once."""
+
+    def run(self, context: Any, rules: Sequence[Rule], max_new_tokens: int) -> Generations:
+        """Decode the encoded sources under every rule, none of which it refuses; axes (E, R, max_new_tokens).
+
+        Raises:
+            InputError: a rule's layers are out of the model's range.
+            FloatingPointError: a state or a confidence is NaN; the words name layer and position.
+        """
+
+
+EXECUTORS = {
+    "grid": "calm_bench.decoding.grid:Grid",
+}
+# What a single text under a single rule is given to, the best first, on each kind of device.
+ALONE: dict[str, tuple[str, ...]] = {
+    "cpu": ("grid",),
+    "cuda": ("grid",),
+}
+
+
+def executor_class(name: str) -> type[Executor]:
+    """The class of a registered executor; its module, and all that it needs, is imported only now."""
+    module, _, attribute = EXECUTORS[name].partition(":")
+    found: type[Executor] = getattr(import_module(module), attribute)
+    return found

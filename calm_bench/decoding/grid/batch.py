@@ -1,0 +1,206 @@
+"""Many examples and many rules, step by step.
+
+Two ideas carry it. A *row* is one text being written; every layer runs on the rows that have not left yet, and a token
+that leaves hands its state to the layers above it (state copying, CALM section 3.3.1) as keys and values from one
+stacked product. And *rules share a row until they part*: rules whose exits have agreed so far have the same history, so
+one row serves them all; at the end of a step the rules of a row are grouped by where they left, and each group goes on
+as a row of its own. `reference.py` says what all this must compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from calm_bench.decoding.generations import Generations
+from calm_bench.decoding.grid.cache import KeyValueCache
+from calm_bench.decoding.grid.plan import Plan
+from calm_bench.decoding.grid.rows import Rows
+from calm_bench.decoding.grid.visits import Visits
+from calm_bench.decoding.layer import Context, Layers, embed, head, skipped_keys_values
+from calm_bench.decoding.rule import Rule
+from calm_bench.decoding.state_copying import KINDS
+from calm_bench.measures.asking import LayerPass, index_like
+from calm_bench.measures.measure import Measure
+from calm_bench.models.weights import Weights
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """G groups of rules that left one row at one layer, with one kind of state copying: rows of the next step.
+
+    Attributes:
+        parent: the row that wrote their token, ascending, (G,).
+        layer: where they left it, 1..L, (G,).
+        copying: the index of their kind of state copying in `KINDS`, (G,).
+        token: what they wrote, (G,).
+        state: the row's state at the exit, (G, d).
+    """
+
+    parent: Ints
+    layer: Ints
+    copying: Ints
+    token: Ints
+    state: Tensor
+
+    def only(self, kept: Bools) -> Groups:
+        """Some of them, (G,)."""
+        state = self.state[index_like(self.state, np.flatnonzero(kept))]
+        return Groups(self.parent[kept], self.layer[kept], self.copying[kept], self.token[kept], state)
+
+
+class Batch:
+    """The texts of one batch as they are being written.
+
+    A *pair* is an example and a rule. `pair_row[p]` is the row that writes its text; pairs that have ended are dropped.
+    """
+
+    def __init__(self, weights: Weights, context: Context, rules: Sequence[Rule], max_new_tokens: int) -> None:
+        self.weights, self.examples = weights, context.examples
+        self.plan = Plan(rules, weights.depth, max_new_tokens)
+        self.result = Generations.empty(self.examples, len(rules), max_new_tokens)
+        self.cache = KeyValueCache(
+            self.examples, weights.depth, weights.heads, weights.d_kv, weights.device, weights.dtype
+        )
+        self.layers = Layers(weights, context, max_new_tokens)
+        self.head = partial(head, weights)
+        self.ends = np.array(weights.tokens.ends)
+        self.pair_example = np.repeat(np.arange(self.examples), len(rules))
+        self.pair_rule = np.tile(np.arange(len(rules)), self.examples)
+        self.pair_row = self.pair_example.copy()
+        self.row_example = np.arange(self.examples)
+        self.row_slot = np.arange(self.examples)
+        self.row_token = np.full(self.examples, weights.tokens.start)
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.pair_row) == 0
+
+    def step(self, step: int) -> None:
+        """Write one more token of every text that has not ended."""
+        self.cache.make_room(step)
+        visits = Visits(step, self.head, self.weights.learned)
+        exit_layer, confidence = self._run_layers(visits)
+        if self.plan.has_oracle:
+            oracles = np.flatnonzero(self.plan.oracles[self.pair_rule])
+            exit_layer[oracles] = visits.earliest_agreeing_layers(self.pair_row[oracles])
+        groups, group = self._grouped(visits, exit_layer)
+        where = self.pair_example, self.pair_rule, step
+        self.result.token_ids[where] = groups.token[group]
+        self.result.exit_layers[where] = exit_layer
+        self.result.confidences[where] = confidence
+        self._go_on(visits, groups, group)
+
+    def _run_layers(self, visits: Visits) -> tuple[Ints, Floats]:
+        """Run layers until all pairs have left; where each pair left and how confident it was."""
+        plan, rule = self.plan, self.pair_rule
+        undecided = np.ones(len(rule), np.bool_)
+        exit_layer = np.zeros(len(rule), np.int64)
+        confidence = np.full(len(rule), np.nan, np.float32)
+        last = plan.last[rule]
+        rows = self._rows(visits.step, np.arange(len(self.row_token)))
+        state = embed(self.weights, torch.from_numpy(self.row_token).to(self.weights.device))
+        for layer in range(1, self.weights.depth + 1):
+            previous, state = state, self.layers.run(layer, state, rows)
+            passed = LayerPass(layer, rows.number, state, previous, visits.step)
+            visits.add(passed)
+            leaving = undecided & (last == layer)
+            for measure, asks, users in zip(plan.measures, plan.asks, plan.users, strict=True):
+                if layer == measure.memory_layer:
+                    visits.asking.show(measure, passed.only(np.unique(self.pair_row[undecided & users[rule]])))
+                asking = np.flatnonzero(undecided & asks[layer - 1][rule])
+                if len(asking):
+                    passing, values = self._ask(measure, passed, asking, visits)
+                    leaving[passing] = True
+                    confidence[passing] = values
+            if not leaving.any():
+                continue
+            exit_layer[leaving] = layer
+            undecided &= ~leaving
+            staying = undecided | plan.runs_on[rule]
+            if not staying.any():
+                break
+            going_on = _distinct(self.pair_row[staying], len(self.row_token))
+            if len(going_on) < len(rows.number):
+                state = passed.only(going_on).state
+                rows = self._rows(visits.step, going_on)
+        return exit_layer, confidence
+
+    def _rows(self, step: int, number: Ints) -> Rows:
+        return Rows.of(number, step, self.cache, self.row_slot[number], self.row_example[number], self.examples)
+
+    def _ask(self, measure: Measure, passed: LayerPass, pairs: Ints, visits: Visits) -> tuple[Ints, Floats]:
+        """Which of the asking pairs are confident enough to leave, and their confidences."""
+        pair_row = self.pair_row[pairs]
+        answer = visits.asking.ask(measure, passed.only(_distinct(pair_row, len(self.row_token))))
+        confidence = answer.confidence[np.searchsorted(answer.rows, pair_row)]
+        passes = confidence >= self.plan.thresholds[visits.step, self.pair_rule[pairs]]
+        if measure.needs_logits and passes.any():
+            visits.know_tokens(answer, np.unique(pair_row[passes]))
+        return pairs[passes], confidence[passes]
+
+    def _grouped(self, visits: Visits, exit_layer: Ints) -> tuple[Groups, Ints]:
+        """The groups in which the rules of each row leave it, and which of them each pair is in, (pairs,)."""
+        shape = len(self.row_token), self.weights.depth + 1, len(KINDS)
+        exits = np.ravel_multi_index((self.pair_row, exit_layer, self.plan.copying[self.pair_rule]), shape)
+        exits, group = np.unique(exits, return_inverse=True)
+        parent, layer, copying = np.unravel_index(exits, shape)
+        state = visits.states(parent, layer)
+        if (broken := state.isnan().any(-1)).any():
+            raise FloatingPointError(
+                f"state is NaN at layer {layer[int(broken.int().argmax())]}, position {visits.step}"
+            )
+        return Groups(parent, layer, copying, visits.tokens(parent, layer, state), state), group
+
+    def _go_on(self, visits: Visits, groups: Groups, group: Ints) -> None:
+        """Drop what has ended, and make a row of each group that goes on, skipped layers filled."""
+        goes_on = (groups.token[:, None] != self.ends).all(1)
+        if not goes_on.all():
+            ended = np.setdiff1d(groups.parent, groups.parent[goes_on])
+            self.cache.release(self.row_slot[ended])
+            groups, pairs = groups.only(goes_on), goes_on[group]
+            self.pair_example, self.pair_rule = self.pair_example[pairs], self.pair_rule[pairs]
+            group = (np.cumsum(goes_on) - 1)[group[pairs]]
+        slots = self.row_slot[groups.parent]
+        again = np.flatnonzero(groups.parent[1:] == groups.parent[:-1]) + 1  # the first keeps its parent's slot
+        if len(again):
+            slots[again] = self.cache.copy(slots[again], visits.step + 1)
+        self._copy_states(visits, groups, slots)
+        self.row_example, self.row_slot, self.row_token = self.row_example[groups.parent], slots, groups.token
+        self.pair_row = group
+
+    def _copy_states(self, visits: Visits, groups: Groups, slots: Ints) -> None:
+        """Give each group's skipped layers their keys and values (`state_copying.source`), all layers at once."""
+        for exit_layer, kind in sorted(set(zip(groups.layer.tolist(), groups.copying.tolist(), strict=True))):
+            left = (groups.layer == exit_layer) & (groups.copying == kind)
+            where = exit_layer, slots[left], visits.step
+            if exit_layer == self.weights.depth:
+                continue
+            match KINDS[kind]:
+                case "exit_state":
+                    state = groups.state[index_like(groups.state, np.flatnonzero(left))]
+                    copied = skipped_keys_values(self.weights, exit_layer, state)
+                case "first_state":
+                    parent = groups.parent[left]
+                    state = visits.states(parent, np.ones_like(parent))
+                    copied = skipped_keys_values(self.weights, exit_layer, state)
+                case "projected_kv":
+                    copied = self.cache.read(*where)[:, None]
+                case "true_state":
+                    continue  # the rows ran on, so every layer has written its own
+            self.cache.write_above(*where, copied)
+
+
+def _distinct(rows: Ints, count: int) -> Ints:
+    """The distinct ones of row numbers below `count`, ascending; they are not empty."""
+    return rows[:1] if count == 1 else np.flatnonzero(np.bincount(rows, minlength=count))

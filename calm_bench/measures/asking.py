@@ -1,0 +1,91 @@
+"""How measures are asked, by whoever runs the layers: the decoder, its definition, or a pass over finished texts.
+
+After each layer, for each measure: `show` it the rows that may ask it there or above, then `ask` about those that ask
+it there. A measure with a memory keeps it of what it is shown at its `memory_layer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from calm_bench.measures.measure import Measure, Visit
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LayerPass:
+    """n rows that have just run through a layer.
+
+    Attributes:
+        layer: which layer, 1..L.
+        rows: their numbers, ascending, (n,).
+        state, previous: their states after the layer and before it, (n, d).
+        position: of their texts, from 0; None where it differs from row to row.
+    """
+
+    layer: int
+    rows: Ints
+    state: Tensor
+    previous: Tensor
+    position: int | None = None
+
+    def only(self, rows: Ints) -> LayerPass:
+        """The same of some of the rows, by their numbers, ascending."""
+        if len(rows) == len(self.rows):
+            return self
+        index = index_like(self.state, np.searchsorted(self.rows, rows))
+        return LayerPass(self.layer, rows, self.state[index], self.previous[index], self.position)
+
+    def __str__(self) -> str:
+        return f"layer {self.layer}" + ("" if self.position is None else f", position {self.position}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a measure has said of n rows: their numbers (n,), confidences (n,), and the visit that these came from."""
+
+    rows: Ints
+    confidence: NDArray[np.float32]
+    visit: Visit
+
+
+class Asking:
+    """The measures asked in one step, and what they have kept of its rows."""
+
+    def __init__(self, head: Callable[..., Tensor], learned: Mapping[str, Callable[..., Any]]) -> None:
+        """`head` and `learned` are as in `Visit`."""
+        self._head, self._learned = head, learned
+        self._memories: dict[Measure, tuple[Ints, Tensor]] = {}
+
+    def show(self, measure: Measure, passed: LayerPass) -> None:
+        """Let a measure remember these rows, if this is its layer for it."""
+        if passed.layer == measure.memory_layer and len(passed.rows):
+            self._memories[measure] = passed.rows, measure.remember(self._visit(passed))
+
+    def ask(self, measure: Measure, passed: LayerPass) -> Answer:
+        """How confident a measure is in these rows' exit. Raises FloatingPointError where it is NaN."""
+        memory = None
+        if measure in self._memories:
+            rows, kept = self._memories[measure]
+            memory = kept[index_like(kept, np.searchsorted(rows, passed.rows))]
+        visit = self._visit(passed, memory)
+        confidence = measure.confidence(visit).cpu().numpy()
+        if np.isnan(confidence).any():
+            raise FloatingPointError(f"confidence of {measure.name} is NaN at {passed}")
+        return Answer(passed.rows, confidence, visit)
+
+    def _visit(self, passed: LayerPass, memory: Tensor | None = None) -> Visit:
+        return Visit(passed.layer, passed.state, passed.previous, self._head, self._learned, memory)
+
+
+def index_like(tensor: Tensor, index: Ints) -> Tensor:
+    """An index as a tensor where `tensor` is."""
+    return torch.from_numpy(index).to(tensor.device)
