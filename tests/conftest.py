@@ -1,9 +1,12 @@
 """Fast tests run first; tests marked `gpu` are skipped where there is none."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests import cli
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -14,6 +17,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in on_gpu:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_the_prepared_process() -> Iterator[None]:
+    """While coverage still waits for what its processes have to say."""
+    yield
+    if cli.prepared.cache_info().currsize:
+        cli.prepared().end()
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ import base64
 import hashlib
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -92,16 +90,11 @@ def test_a_drawing_that_fails_does_not_keep_it_from_w_and_b(command: list[str], 
 
 @pytest.mark.parametrize("function", ["analysis:draw", "calm_bench.records.logged:log"])
 def test_sigterm_after_the_record_is_finished_calls_it_finished(function: str, command: list[str], cwd: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", TERMINATED_IN, function, *command, "tracking.mode=offline"],
-        cwd=cwd,
-        env=cli.environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 143, done.stderr
-    assert done.stderr.splitlines()[-1] == "calm-bench: terminated; the same command goes on from where it was"
+    words = ["-c", TERMINATED_IN, function, *command, "tracking.mode=offline"]
+    process = cli.python(*words, cwd=cwd, env=cli.environment())
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-1] == "calm-bench: terminated; the same command goes on from where it was"
     (copy,) = copies(cwd)
     assert copy.exit_code == 0
     assert cli.run(*command, "tracking.mode=offline", cwd=cwd).returncode == 0

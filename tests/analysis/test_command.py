@@ -1,13 +1,12 @@
 """`python -m analysis` as a user meets it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from analysis.__main__ import main
+from tests import cli
 
 
 def test_it_writes_everything_and_says_where(write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,7 +52,7 @@ def test_equal_records_give_equal_drawings(write_run, tmp_path: Path) -> None:
 
 def test_failures_are_one_clear_line(write_run, tmp_path: Path) -> None:
     def failure(*arguments: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "analysis", *arguments], capture_output=True, text=True)
+        done = cli.run(*arguments, cwd=tmp_path, module="analysis")
         assert done.returncode == 2
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1

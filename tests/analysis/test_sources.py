@@ -1,8 +1,5 @@
 """One record, read from its folder, from W&B's offline file and through W&B's API: the same frames."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -46,10 +43,9 @@ def python(code: str, *words: str | Path, stub: Stub | None = None) -> None:
     """Run `code` in a process of its own: W&B reads its variables once in each."""
     environment = {name: value for name, value in cli.environment().items() if not name.startswith("WANDB_")}
     environment |= stub.environment() if stub else {}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)], env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+    process = cli.python("-c", code, *map(str, words), cwd=Path.cwd(), env=environment)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
 
 
 def by_api(stub: Stub, folder: Path) -> Records:
@@ -127,20 +123,13 @@ def test_the_api_gives_the_frames_of_the_folder(write_run, stub: Stub, tmp_path:
 @pytest.mark.slow
 def test_a_project_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with serving() as stub:
-        environment = {**cli.environment(), **stub.environment()}
         stub.on_Runs = None  # type: ignore[method-assign]
-        done = subprocess.run(
-            [sys.executable, "-m", "analysis", "--wandb", "nobody/nothing", "--out", str(tmp_path)],
-            env={
-                name: value for name, value in environment.items() if name in stub.environment() or name in os.environ
-            },
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: --wandb nobody/nothing: ")
-    assert "Traceback" not in done.stderr
+        words = ["-m", "analysis", "--wandb", "nobody/nothing", "--out", str(tmp_path)]
+        process = cli.python(*words, cwd=tmp_path, env={**cli.environment(), **stub.environment()})
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith("error: --wandb nobody/nothing: ")
+    assert "Traceback" not in err
 
 
 def test_every_frame_of_the_records_is_compared() -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from calm_bench.errors import InputError
 from calm_bench.records import Run
 from calm_bench.records.atomic import replacing
 from calm_bench.records.stages import Chunks, StageCache
+from tests import cli
 
 HALF = """
 import sys, time
@@ -44,12 +44,13 @@ for i in range(1, 1_000_000):
 
 def _kill_after(script: str, argument: Path, seconds: float) -> None:
     """Run `script`, wait for its first line and then `seconds`, and kill it with SIGKILL."""
-    with subprocess.Popen([sys.executable, "-c", script, str(argument)], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline()
-        time.sleep(seconds)
-        child.kill()
-        assert child.wait() == -signal.SIGKILL
+    child = cli.python("-c", script, str(argument), cwd=argument.parent, env=cli.environment())
+    assert child.stdout is not None
+    assert child.stdout.readline()
+    time.sleep(seconds)
+    child.kill()
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("old", [None, b"old file"])

@@ -4,8 +4,6 @@ import json
 import logging
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from calm_bench.records import Run
 from calm_bench.records.logged import exit_layers, positions
 from calm_bench.records.mirror import mirror, resolve_mode
 from calm_bench.records.schema import SCHEMAS
+from tests import cli
 
 Frames = dict[str, pd.DataFrame]
 
@@ -330,18 +329,13 @@ def test_a_server_that_does_not_answer_is_given_up_within_seconds(finished: Run,
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, says nothing
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         start = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", MIRROR, str(finished.path)],
-            env={**os.environ, "WANDB_BASE_URL": address, "WANDB_API_KEY": "a" * 40},
-            capture_output=True,
-            text=True,
-            timeout=80,
-        )
+        env = {**cli.environment(), "WANDB_BASE_URL": address, "WANDB_API_KEY": "a" * 40}
+        process = cli.python("-c", MIRROR, str(finished.path), cwd=finished.path, env=env)
+        out, err = process.communicate(timeout=80)
         assert time.monotonic() - start < 30
-    assert done.returncode == 0
-    assert done.stderr == ""
+    assert (process.returncode, err) == (0, "")
     (folder,) = (finished.path / "wandb").glob("offline-run-*")
-    assert done.stdout.splitlines() == [
+    assert out.splitlines() == [
         f"WARNING W&B: not uploaded (no end after 10 s); later: `wandb sync {folder}`, or this command again"
     ]
 

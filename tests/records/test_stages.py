@@ -1,8 +1,6 @@
 """The cache of expensive stages."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from calm_bench.errors import InputError
 from calm_bench.records.stages import Chunks, StageCache
+from tests import cli
 
 KEY = {"model": "assets/demo", "measure": "softmax", "grid": [0.95, 0.9], "limit": None}
 
@@ -95,15 +94,16 @@ def test_a_missing_or_torn_chunk_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_second_process_waits_until_the_first_has_done_or_died(tmp_path: Path, killed: bool) -> None:
     cache = StageCache(tmp_path)
-    command = [sys.executable, "-c", HOLD, str(tmp_path), "60" if killed else "0.5"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline()
-        with cache.hold("decode", {"another": "stage"}):
-            pass  # nobody else wants that one
-        if killed:
-            first.kill()
-        start = time.monotonic()
-        with cache.hold("decode", {}) as folder:
-            assert (folder / "done").exists() is not killed
-        assert time.monotonic() - start < 30
+    words = ["-c", HOLD, str(tmp_path), "60" if killed else "0.5"]
+    first = cli.python(*words, cwd=tmp_path, env=cli.environment())
+    assert first.stdout is not None
+    assert first.stdout.readline()
+    with cache.hold("decode", {"another": "stage"}):
+        pass  # nobody else wants that one
+    if killed:
+        first.kill()
+    start = time.monotonic()
+    with cache.hold("decode", {}) as folder:
+        assert (folder / "done").exists() is not killed
+    assert time.monotonic() - start < 30
+    first.communicate(timeout=30)

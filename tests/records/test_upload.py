@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -47,16 +45,10 @@ def finished(run: Run, frames: dict[str, pd.DataFrame]) -> Run:
 def python(stub: Stub, *words: str, cwd: Path | None = None, **variables: str) -> list[str]:
     """What a process prints that may reach the stub."""
     kept = {name: value for name, value in cli.environment().items() if not name.startswith("WANDB_")}
-    done = subprocess.run(
-        [sys.executable, *words],
-        env={**kept, **stub.environment(), **variables},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    process = cli.python(*words, cwd=cwd or Path.cwd(), env={**kept, **stub.environment(), **variables})
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out.splitlines()
 
 
 def committed(stub: Stub, run: Run) -> None:
@@ -99,11 +91,7 @@ def test_an_upload_that_is_interrupted_ends_at_once_and_is_done_later(finished: 
 
     answers, stub.on_UpsertBucket = stub.on_UpsertBucket, hang  # type: ignore[method-assign, assignment]
     kept = {name: value for name, value in cli.environment().items() if not name.startswith("WANDB_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", MIRROR, str(finished.path)],
-        env={**kept, **stub.environment()},
-        stderr=subprocess.DEVNULL,
-    )
+    process = cli.python("-c", MIRROR, str(finished.path), cwd=Path.cwd(), env={**kept, **stub.environment()})
     assert asked.wait(30)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
