@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from calm_bench.decoding.executor import ALONE, Executor, executor_class
+from calm_bench.choices import DecodingDtype
+from calm_bench.decoding.executor import ALONE, EXECUTORS, Executor, executor_class
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.rule import Rule
+from calm_bench.errors import InputError
 from calm_bench.models.model import EarlyExitModel
 
 log = logging.getLogger(__name__)
 Source = Sequence[int]
 GRID = "grid"
+DTYPES: tuple[str, ...] = get_args(DecodingDtype)
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,17 @@ class Decoder:
     """
 
     def __init__(self, model: EarlyExitModel, dtype: str = "float32", executor: str = "auto") -> None:
+        for option, value, allowed in (("dtype", dtype, DTYPES), ("executor", executor, ("auto", *EXECUTORS))):
+            if value not in allowed:
+                raise InputError(f"{option}={value!r} must be one of {', '.join(allowed)}")
         self.model, self.dtype, self.executor = model, dtype, executor
         self._executors: dict[str, Executor | None] = {}
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def preferring(self, executor: str) -> Decoder:
         """The same decoder, with the same weights, and another choice of executor."""
         other = Decoder(self.model, self.dtype, executor)
-        other._executors, other._said = self._executors, self._said
+        other._executors, other._logged = self._executors, self._logged
         return other
 
     def serving(self, rule: Rule, *, alone: bool = False) -> Executor:
@@ -55,7 +61,7 @@ class Decoder:
         for executor in self._candidates(alone):
             if (reason := executor.refuses(rule)) is None:
                 return executor
-            self._say(f"the {executor.name} executor does not decode {rule.name}: {reason}")
+            self._log(f"the {executor.name} executor does not decode {rule.name}: {reason}")
         raise AssertionError("the last candidate is the grid, which serves every rule")
 
     def encode(self, sources: Sequence[Source]) -> Encoded:
@@ -117,13 +123,13 @@ class Decoder:
     def _built(self, name: str) -> Executor | None:
         kind, dtype = executor_class(name), getattr(torch, self.dtype)
         if reason := kind.unavailable(self.model, dtype):
-            self._say(f"the {name} executor is not available: {reason}")
+            self._log(f"the {name} executor is not available: {reason}")
             return None
         return kind(self.model, dtype)
 
-    def _say(self, words: str) -> None:
-        if words not in self._said:
-            self._said.add(words)
+    def _log(self, words: str) -> None:
+        if words not in self._logged:
+            self._logged.add(words)
             log.info(words)
 
 

@@ -1,4 +1,4 @@
-"""The meaning of early-exit decoding: slow, plain, one example, one rule, the modules of transformers.
+"""The meaning of early-exit decoding: slow, plain, one example, one rule, each layer in the modules of transformers.
 
 Every faster path must give these tokens and these exit layers. Each step runs all layers, sees where the rule leaves,
 and then forgets what it should not have computed: state copying (CALM, section 3.3.1) is literal here. A past position
@@ -18,7 +18,7 @@ from torch import Tensor
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import source
 from calm_bench.measures.asking import Asking, LayerPass
-from calm_bench.models.t5 import EarlyExitT5
+from calm_bench.models.model import EarlyExitModel
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,19 @@ class Token:
 
 
 @torch.inference_mode()
-def decode_reference(model: EarlyExitT5, source_ids: Sequence[int], rule: Rule, max_new_tokens: int) -> list[Token]:
+def decode_reference(model: EarlyExitModel, source_ids: Sequence[int], rule: Rule, max_new_tokens: int) -> list[Token]:
     """Greedy decoding of one source under one rule (CALM, Eq. 4), at most `max_new_tokens` tokens."""
-    t5 = model.backbone
-    encoded = t5.encoder(input_ids=torch.tensor([list(source_ids)], device=model.device)).last_hidden_state
+    context = model.read(source_ids)
     # pasts[k - 1][s]: what gives layer k its keys and values at position s, a layer and the state that it projects
-    pasts: list[list[tuple[int, Tensor]]] = [[] for _ in t5.decoder.block]
+    pasts: list[list[tuple[int, Tensor]]] = [[] for _ in range(model.depth)]
     tokens: list[Token] = []
     previous_token = model.tokens.start
 
     for step in range(max_new_tokens):
-        states = [t5.decoder.embed_tokens(torch.tensor([[previous_token]], device=model.device))]
+        states = [model.embed(previous_token)]
         for layer, past in enumerate(pasts, 1):
             past.append((layer, states[-1]))
-            states.append(run_layer(model, layer, states[-1], past, encoded))
+            states.append(model.run_layer(layer, states[-1], past, context))
         exit_layer, confidence = leave(model, rule, states, step, max_new_tokens)
         for layer in range(exit_layer + 1, len(states)):
             projecting_layer, projected = source(rule.state_copying, layer, exit_layer)
@@ -57,7 +56,7 @@ def decode_reference(model: EarlyExitT5, source_ids: Sequence[int], rule: Rule, 
 
 
 def leave(
-    model: EarlyExitT5, rule: Rule, states: list[Tensor], step: int, max_new_tokens: int
+    model: EarlyExitModel, rule: Rule, states: list[Tensor], step: int, max_new_tokens: int
 ) -> tuple[int, float | None]:
     """The layer at which a step leaves, and how confident the measure was; states[i] is d^i, (1, 1, d)."""
     last = rule.last_layer or len(states) - 1
@@ -76,34 +75,7 @@ def leave(
     return last, None
 
 
-def run_layer(model: EarlyExitT5, layer: int, state: Tensor, past: list[tuple[int, Tensor]], encoded: Tensor) -> Tensor:
-    """State after `layer` (1..L) at the newest position, (1, 1, d), from the state before it and what it attends to."""
-    attention, cross_attention, feed_forward = model.backbone.decoder.block[layer - 1].layer
-    query = split_heads(model, attention.SelfAttention.q(attention.layer_norm(state)))
-    key, value = (torch.cat(part, dim=2) for part in zip(*(project(model, *source) for source in past), strict=True))
-    first = model.backbone.decoder.block[0].layer[0].SelfAttention
-    bias = first.compute_bias(len(past), len(past))[:, :, -1:]
-    weights = (query @ key.transpose(-1, -2) + bias).softmax(-1)  # T5 does not scale by the square root of d_kv
-    mixed = (weights @ value).transpose(1, 2).reshape(1, 1, -1)
-    state = state + attention.SelfAttention.o(mixed)
-    state = cross_attention(state, key_value_states=encoded)[0]
-    return feed_forward(state)
-
-
-def project(model: EarlyExitT5, layer: int, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Key and value, (1, H, 1, d_kv) each, that a layer (1..L) projects from a state (1, 1, d)."""
-    attention = model.backbone.decoder.block[layer - 1].layer[0]
-    normed = attention.layer_norm(state)
-    return split_heads(model, attention.SelfAttention.k(normed)), split_heads(model, attention.SelfAttention.v(normed))
-
-
-def split_heads(model: EarlyExitT5, projected: Tensor) -> Tensor:
-    """(1, t, H d_kv) as (1, H, t, d_kv)."""
-    config = model.backbone.config
-    return projected.view(1, -1, config.num_heads, config.d_kv).transpose(1, 2)
-
-
-def earliest_agreeing_layer(model: EarlyExitT5, states: list[Tensor]) -> int:
+def earliest_agreeing_layer(model: EarlyExitModel, states: list[Tensor]) -> int:
     """The first layer whose token is the last layer's token; states[i] is d^i, (1, 1, d)."""
     tokens = [int(model.head(state[0]).argmax()) for state in states]
     return next(layer for layer in range(1, len(states)) if tokens[layer] == tokens[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
@@ -10,7 +11,9 @@ from calm_bench.errors import InputError
 from calm_bench.models.learned import load_learned
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.t5 import CLASSES, EarlyExitT5
+from calm_bench.models.tokens import not_greedy
 
+log = logging.getLogger(__name__)
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -23,7 +26,8 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitModel:
         device: "cpu" or "cuda".
 
     Raises:
-        InputError: the folder or name is not there, is no T5, or its tensors do not fit.
+        InputError: the folder or name is not there, is no T5, its tensors do not fit, or it does not say which tokens
+            start, pad and end a text.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -54,7 +58,13 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitModel:
     wrong = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"])
     if wrong:
         raise InputError(f"model.path={name_or_path}: the checkpoint's tensors do not fit a T5; missing: {wrong[:4]}")
-    model = EarlyExitT5(backbone.to(device).eval(), tokenizer)
+    if settings := not_greedy(backbone.generation_config):
+        names = ", ".join(f"{name}={value}" for name, value in settings.items())
+        log.warning(f"{name_or_path}: texts are greedy, so these of its generation settings are left out: {names}")
+    try:
+        model = EarlyExitT5(backbone.to(device).eval(), tokenizer)
+    except InputError as error:
+        raise InputError(f"model.path={name_or_path}: {error}") from error
     if folder.is_dir():
         load_learned(model, folder)
     return model

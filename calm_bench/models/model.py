@@ -10,7 +10,9 @@ comes next, and has these places to fill in; nothing else names a family.
   rules of an example share, as they share T5's cross-attention; its last token is what the first step reads.
 - `decoding/layer.py`: one attention over the context's and the row's own K and V takes the place of T5's two. Rows are
   spread over their examples for the context's part, and the two parts are joined by their log-sum-exp.
-- `decoding/reference.py`: its layer in modules of transformers.
+- `read`, `embed` and `run_layer`: a layer in transformers' modules, one position, no cache. `decoding/reference.py`
+  defines early exits on them, and every executor is held equal to it.
+- `models/loss.py: layer_logits` and `models/exit_simulation.py: frozen_above`, which training reads T5's modules by.
 - Executors that write the arithmetic out for T5 (`native`, `cuda`) say in `unavailable` that they do not know it; the
   control of `grid`, rules, measures, state copying, stages and records stay as they are.
 """
@@ -107,6 +109,25 @@ class EarlyExitModel(ABC):
     @abstractmethod
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
         """Logits (..., V) of decoder states (..., d) of any layer, or those of the tokens among (..., k) alone."""
+
+    @abstractmethod
+    def read(self, source: Sequence[int]) -> Any:
+        """What `run_layer` needs to know of a source, which transformers' modules have read."""
+
+    @abstractmethod
+    def embed(self, token: int) -> Tensor:
+        """A token's embedding, the state before layer 1, (1, 1, d)."""
+
+    @abstractmethod
+    def run_layer(self, layer: int, state: Tensor, past: Sequence[tuple[int, Tensor]], context: Any) -> Tensor:
+        """State after `layer` (1..L) at the newest position, (1, 1, d), by transformers' modules, without a cache.
+
+        Args:
+            state: the state before the layer, (1, 1, d).
+            past: for each position so far, the newest included, the layer (1..L) that projects its key and value here,
+                and the state (1, 1, d) that these are projected from.
+            context: what `read` has given.
+        """
 
     @abstractmethod
     def weights(self, dtype: torch.dtype) -> Weights:

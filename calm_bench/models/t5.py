@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from calm_bench.cost.flops import Shape
-from calm_bench.models import t5_weights
+from calm_bench.models import t5_modules, t5_weights
 from calm_bench.models.model import EarlyExitModel, Forced, Learned
 from calm_bench.models.tokens import GenerationTokens
 from calm_bench.models.weights import Weights
@@ -31,7 +31,7 @@ CLASSES = {"t5": T5ForConditionalGeneration, "mt5": MT5ForConditionalGeneration}
 
 
 class EarlyExitT5(EarlyExitModel):
-    """A T5 of transformers."""
+    """A T5 of transformers. Its generation settings become those of a greedy text; `loading.load` names the others."""
 
     backbone: T5ForConditionalGeneration | MT5ForConditionalGeneration
 
@@ -42,8 +42,9 @@ class EarlyExitT5(EarlyExitModel):
         learned: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.backbone, self.tokenizer, self.learned = backbone, tokenizer, dict(learned or {})
-        config = backbone.config
-        self.tokens = GenerationTokens(config.decoder_start_token_id, config.pad_token_id, (config.eos_token_id,))
+        self.tokens = GenerationTokens.of(backbone)
+        backbone.generation_config = self.tokens.greedy()
+        backbone.config.decoder_start_token_id, backbone.config.pad_token_id = self.tokens.start, self.tokens.pad
 
     @property
     def device(self) -> torch.device:
@@ -63,6 +64,17 @@ class EarlyExitT5(EarlyExitModel):
         if among is None:
             return self.backbone.lm_head(normed)
         return (self.backbone.lm_head.weight[among] @ normed[..., None]).squeeze(-1)
+
+    def read(self, source: Sequence[int]) -> Tensor:
+        ids = torch.tensor([list(source)], device=self.device)
+        states: Tensor = self.backbone.encoder(input_ids=ids).last_hidden_state
+        return states
+
+    def embed(self, token: int) -> Tensor:
+        return self.backbone.shared(torch.tensor([[token]], device=self.device))
+
+    def run_layer(self, layer: int, state: Tensor, past: Sequence[tuple[int, Tensor]], context: Tensor) -> Tensor:
+        return t5_modules.run_layer(self.backbone, layer, state, past, context)
 
     def weights(self, dtype: torch.dtype) -> Weights:
         return t5_weights.fused(self.backbone, self.tokens, self.learned, dtype)
@@ -124,8 +136,6 @@ class EarlyExitT5(EarlyExitModel):
         output = self.backbone.generate(
             input_ids=torch.tensor([list(source)], device=self.device),
             max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
             past_key_values=self._cache(),
         )
         hook.remove()

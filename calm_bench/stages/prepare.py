@@ -17,11 +17,9 @@ from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
-from calm_bench.models import curves
-from calm_bench.models.loading import load
+from calm_bench.models import curves, from_scratch, load
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import TokenizedPairs
-from calm_bench.models.t5 import from_scratch
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import fine_tune, train_exit_classifier
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE

@@ -2,7 +2,6 @@
 
 import torch
 
-from calm_bench.decoding.reference import run_layer
 from calm_bench.decoding.state_copying import source
 from calm_bench.models.exit_simulation import frozen_above, random_exit_layers
 from calm_bench.models.loss import IGNORED, layer_losses
@@ -16,14 +15,14 @@ def test_a_frozen_position_is_what_decoding_copies() -> None:
     """The states of positions that run to the end, by the reference's own layers and its own word on copying."""
     model = random_t5(5, depth=4)
     ids, targets = torch.tensor([[7, 9, 11, 1]]), torch.tensor([[0, 20, 21, 22, 23, 24]])
-    encoded = model.backbone.encoder(input_ids=ids).last_hidden_state
+    context = model.read(ids[0].tolist())
     pasts: list[list[tuple[int, torch.Tensor]]] = [[] for _ in range(4)]
     expected = []
     for step, exit_layer in enumerate(EXITS):
-        states = [model.backbone.decoder.embed_tokens(targets[:, step : step + 1])]
+        states = [model.embed(int(targets[0, step]))]
         for layer, past in enumerate(pasts, 1):
             past.append((layer, states[-1]))
-            states.append(run_layer(model, layer, states[-1], past, encoded))
+            states.append(model.run_layer(layer, states[-1], past, context))
         for layer in range(exit_layer + 1, 5):
             projecting, projected = source("exit_state", layer, exit_layer)
             pasts[layer - 1][step] = projecting, states[projected]
