@@ -43,6 +43,12 @@ def test_data_and_models(tmp_path: Path, tiny_checkpoint: Path) -> None:
         folder.mkdir()
     pd.DataFrame({"text": ["a"]}).to_parquet(without_column / "test.parquet")
     pd.DataFrame({"translation": pd.Series([], dtype=object)}).to_parquet(empty / "test.parquet")
+    same = tmp_path / "same"
+    same.mkdir()
+    pair = pd.DataFrame({"translation": [{"en": "Go.", "fr": "Va !"}, {"en": "Run.", "fr": "Cours !"}]})
+    for split in ("validation", "test"):
+        pair.to_parquet(same / f"{split}.parquet")
+    certified_trains = ["training=tatoeba", f"task.path={same}", f"training.path={same}", "training.split=test"]
     (pickle / "pytorch_model.bin").write_bytes(b"\x80")
     (pickle / "config.json").write_text("{}")
     (tmp_path / "file").write_text("")
@@ -56,6 +62,7 @@ def test_data_and_models(tmp_path: Path, tiny_checkpoint: Path) -> None:
         ([model, f"runs_dir={tmp_path / 'file' / 'runs'}"], "runs_dir: cannot write"),
         ([model, "threshold.min_layer=9"], "threshold.min_layer=9 must be at most 3"),
         (["+experiment=tatoeba_enfr"], "training"),
+        ([model, *certified_trains], "training.split=test: 2 of the 2 examples of task.split=test stand in it too"),
         (["+experiment=cnndm"], "task.path"),
         (["+experiment=cnndm", "task=tatoeba_enfr", "training.classifier_steps=0", "measure=[softmax]"], "train"),
     ]

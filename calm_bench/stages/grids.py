@@ -26,6 +26,7 @@ from calm_bench.records.atomic import replacing
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
 from calm_bench.stages.generate import adaptive
+from calm_bench.stages.leakage import certified_sources, without
 from calm_bench.tasks.task import Task
 
 DECIMALS = 6  # as many as names of rules show
@@ -41,7 +42,7 @@ def make_grids(
     if config.threshold.quantiles is None:
         return {measure.name: list(config.threshold.grid) for measure, _ in measures}
     wanted = config.threshold.quantiles
-    sources = _sample(training_task, wanted)
+    sources = _sample(training_task, wanted, task, cache)
     key = {
         "model": model_identity,
         "dtype": decoder.dtype,
@@ -115,12 +116,14 @@ def exit_thresholds(
     return np.concatenate(found) if found else np.empty(0)
 
 
-def _sample(task: Task, wanted: QuantilesConfig) -> list[str]:
+def _sample(task: Task, wanted: QuantilesConfig, certified: Task, cache: StageCache) -> list[str]:
+    """Sources of the split that makes the grid, none of them certified."""
     if not task.has_split(wanted.split):
         raise InputError(
             f"threshold.quantiles.split={wanted.split}: task {task.name} has no such split at {task.path or task.hub}; "
             "give training.path=DIR, or another split than the one that is certified"
         )
-    rows = task.rows(wanted.split)
+    common = certified_sources(f"threshold.quantiles.split={wanted.split}", task, wanted.split, certified, cache)
+    rows = without(task.rows(wanted.split), common)
     chosen = np.random.default_rng(task.sample_seed).permutation(len(rows))[: wanted.examples]
     return [rows[int(index)]["source"] for index in np.sort(chosen)]

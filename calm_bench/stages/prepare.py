@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -25,6 +26,7 @@ from calm_bench.models.training import fine_tune, train_exit_classifier
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stages import StageCache
 from calm_bench.stages import identity
+from calm_bench.stages.leakage import certified_sources
 from calm_bench.stages.training_data import require_splits, texts, training_data, validation_is_free
 from calm_bench.tasks.task import Task
 
@@ -49,14 +51,24 @@ def prepare(
                 )
         return model, identity.of_model(name)
     require_splits(training_task, config.training.split)
-    key = _training_key(config, training_task)
+    left_out = _certified(config, task, training_task, cache)
+    key = _training_key(config, training_task, left_out)
     with cache.hold_together("train", key) as folder:
         if not (folder / "model").is_dir():
-            _train(config, training_task, folder, device)
+            _train(config, training_task, folder, device, key, left_out)
         return load(str(folder / "model"), device), folder.name
 
 
-def _training_key(config: Config, task: Task) -> dict[str, Any]:
+def _certified(config: Config, task: Task, training_task: Task, cache: StageCache) -> frozenset[str]:
+    """Sources that training must leave out, because they are certified."""
+    split = config.training.split
+    found = certified_sources(f"training.split={split}", training_task, split, task, cache)
+    if validation_is_free(training_task, split):
+        found |= certified_sources("the validation split of training", training_task, "validation", task, cache)
+    return found
+
+
+def _training_key(config: Config, task: Task, left_out: frozenset[str]) -> dict[str, Any]:
     model = config.model
     start = identity.of_model(model.path) if model.path else model.hub or vars(model.scratch)
     settings = {name: value for name, value in vars(config.training).items() if name not in ("path", "workers")}
@@ -65,16 +77,19 @@ def _training_key(config: Config, task: Task) -> dict[str, Any]:
         "task": identity.of_task(task, config.training.split, "validation"),
         # The best checkpoint is chosen by this quality, on this sample of the validation or the training split.
         "chosen_by": [task.quality.description, task.sample_seed, validation_is_free(task, config.training.split)],
+        "left_out": sorted(hashlib.sha256(source.encode()).hexdigest()[:16] for source in left_out),
         "settings": settings,
         "seed": config.seed,
     }
 
 
-def _train(config: Config, task: Task, folder: Path, device: str) -> None:
+def _train(
+    config: Config, task: Task, folder: Path, device: str, key: dict[str, Any], left_out: frozenset[str]
+) -> None:
     """Both training stages; `folder`/model appears when everything is done, and checkpoints are gone then."""
     torch.manual_seed(config.seed)
     settings = config.training
-    rows, validation = training_data(task, config.training.split, settings.evaluate_examples)
+    rows, validation = training_data(task, config.training.split, settings.evaluate_examples, left_out)
     name = config.model.path or config.model.hub
     if name is not None:
         model = load(name, device)
@@ -108,7 +123,7 @@ def _train(config: Config, task: Task, folder: Path, device: str) -> None:
     if processes.is_first():
         temporary = folder / "model.tmp"
         model.save(temporary, settings.stored_dtype)
-        (temporary / "training.json").write_text(json.dumps(_training_key(config, task), indent=2) + "\n")
+        (temporary / "training.json").write_text(json.dumps(key, indent=2) + "\n")
         temporary.rename(folder / "model")
         shutil.rmtree(checkpoints)
     processes.wait()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from calm_bench.errors import InputError
+from calm_bench.stages.leakage import batches, without
 from calm_bench.tasks.task import Example, Task
 
 if TYPE_CHECKING:
@@ -29,27 +30,27 @@ def require_splits(task: Task, split: str) -> None:
         )
 
 
-def training_data(task: Task, split: str, validation_examples: int) -> tuple[datasets.Dataset, list[Example]]:
-    """Training rows and validation examples.
+def training_data(
+    task: Task, split: str, validation_examples: int, left_out: frozenset[str] = frozenset()
+) -> tuple[datasets.Dataset, list[Example]]:
+    """Training rows and validation examples, none of them with a source in `left_out`.
 
     Validation is a sample of the validation split. Where that split trains, or is certified (`task.split`), it is a
     sample of the training split instead, at most a tenth of it, and no row that shares a source with the sample trains.
     """
     rows = task.rows(split)
     if validation_is_free(task, split):
-        return rows, task.examples("validation", validation_examples)
+        return without(rows, left_out), _without(task.examples("validation", validation_examples), left_out)
     held_out = task.examples(split, min(validation_examples, max(1, int(HELD_OUT * len(rows)))))
-    sources = {example.source for example in held_out}
-    found = (source for batch in _batches(rows) for source in batch["source"])
-    kept = [index for index, source in enumerate(found) if source not in sources]
-    if not kept:
+    kept = without(rows, left_out.union(example.source for example in held_out))
+    if not len(kept):
         raise InputError(f"training.split={split}: {len(rows)} rows are too few to hold some out for validation")
-    return rows.select(kept), held_out
+    return kept, _without(held_out, left_out)
 
 
 def texts(rows: datasets.Dataset) -> Iterator[str]:
     """Sources and targets of all rows."""
-    for batch in _batches(rows):
+    for batch in batches(rows):
         yield from batch["source"]
         yield from batch["target"]
 
@@ -59,6 +60,5 @@ def validation_is_free(task: Task, split: str) -> bool:
     return "validation" not in (split, task.split)
 
 
-def _batches(rows: datasets.Dataset, size: int = 1000) -> Iterator[dict[str, list[str]]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def _without(examples: list[Example], sources: frozenset[str]) -> list[Example]:
+    return [example for example in examples if example.source not in sources]

@@ -24,13 +24,13 @@ def read_file(file: Path, columns: Sequence[str]) -> pa.Table:
     """
     wanted = {_parts(column)[0] for column in columns} | {"id"}
     try:
-        table, names = _parquet(file, wanted) if file.suffix == ".parquet" else _json_lines(file, wanted)
+        table, names, rows = _parquet(file, wanted) if file.suffix == ".parquet" else _json_lines(file, wanted)
     except InputError:
         raise
     except Exception as error:  # pyarrow and the system each raise their own
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"task.path: cannot read {file}: {reason}") from error
-    if len(table):
+    if rows:
         check(table, columns, names, f"task.path: {file}")
     return table
 
@@ -48,16 +48,17 @@ def check(table: pa.Table, columns: Sequence[str], names: Sequence[str], where: 
         _refuse_null(table.column("id"), "id", where)
 
 
-def _parquet(file: Path, wanted: set[str]) -> tuple[pa.Table, list[str]]:
+def _parquet(file: Path, wanted: set[str]) -> tuple[pa.Table, list[str], int]:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(file)
     names = list(parquet.schema_arrow.names)
     table = parquet.read(columns=[name for name in names if name in wanted])
-    return table.replace_schema_metadata(None), names  # without what pandas or `datasets` noted of other columns
+    table = table.replace_schema_metadata(None)  # what pandas or `datasets` noted of other columns
+    return table, names, parquet.metadata.num_rows
 
 
-def _json_lines(file: Path, wanted: set[str]) -> tuple[pa.Table, list[str]]:
+def _json_lines(file: Path, wanted: set[str]) -> tuple[pa.Table, list[str], int]:
     import pyarrow as pa
 
     rows: list[dict[str, Any]] = []
@@ -75,7 +76,7 @@ def _json_lines(file: Path, wanted: set[str]) -> tuple[pa.Table, list[str]]:
             names |= dict.fromkeys(row)
             rows.append({name: row[name] for name in wanted & row.keys()})
     columns = {name: _array([row.get(name) for row in rows], name, file) for name in names if name in wanted}
-    return pa.table(columns), list(names)
+    return pa.table(columns), list(names), len(rows)
 
 
 def _array(values: list[Any], name: str, file: Path) -> pa.Array:

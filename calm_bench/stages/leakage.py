@@ -1,0 +1,71 @@
+"""No row that trains, chooses a checkpoint or makes a grid may be certified, wherever it lies and whatever its name.
+
+A few sentences stand in any two large sets; those are left out. More is the same data under two names, and is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from calm_bench import processes
+from calm_bench.errors import InputError
+from calm_bench.records.atomic import replacing
+from calm_bench.records.stages import StageCache
+from calm_bench.stages import identity
+from calm_bench.tasks.task import Task
+
+if TYPE_CHECKING:
+    import datasets
+
+log = logging.getLogger(__name__)
+
+CHANCE = 0.01  # of the certified examples
+
+
+def certified_sources(role: str, other: Task, split: str, certified: Task, cache: StageCache) -> frozenset[str]:
+    """Sources of `certified`'s split that rows of `other`'s `split` have too: what must be left out there.
+
+    The sources are compared, letter by letter, prompts included. Of a large set that takes minutes, so it is kept.
+
+    Args:
+        role: what the split is for, with the option that chose it: the beginning of a message.
+
+    Raises:
+        InputError: more than 1% of the examples that are certified stand there.
+    """
+    key = {"rows": identity.of_task(other, split), "certified": identity.of_task(certified, certified.split)}
+    with cache.hold_together("leakage", key) as folder:
+        file = folder / "common.json"
+        if processes.is_first() and not file.exists():
+            log.info("%s: compared with the examples that are certified", role)
+            examples = {example.source for example in certified.examples(certified.split)}
+            there = examples.intersection(source for batch in batches(other.rows(split)) for source in batch["source"])
+            with replacing(file) as stream:
+                stream.write(json.dumps({"certified": len(examples), "common": sorted(there)}).encode())
+    found = json.loads(file.read_text(encoding="utf-8"))
+    total, common = found["certified"], frozenset(found["common"])
+    if len(common) > CHANCE * total:
+        raise InputError(
+            f"{role}: {len(common)} of the {total} examples of task.split={certified.split} stand in it too, and what "
+            "is certified may not train, choose a checkpoint or make a grid; give another split, or another folder"
+        )
+    if common:
+        log.warning("%s: %d of the %d certified examples stand in it too, and are left out", role, len(common), total)
+    return common
+
+
+def batches(rows: datasets.Dataset, size: int = 1000) -> Iterator[dict[str, list[str]]]:
+    """Training rows, `size` at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def without(rows: datasets.Dataset, sources: frozenset[str]) -> datasets.Dataset:
+    """The rows with other sources than these."""
+    if not sources:
+        return rows
+    found = (source for batch in batches(rows) for source in batch["source"])
+    return rows.select([index for index, source in enumerate(found) if source not in sources])
