@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from calm_bench import processes
 from calm_bench.errors import InputError
@@ -37,17 +39,15 @@ def certified_sources(role: str, other: Task, split: str, certified: Task, cache
         InputError: more than 1% of the examples that are certified stand there.
     """
     key = {"rows": identity.of_task(other, split), "certified": identity.of_task(certified, certified.split)}
+    found: dict[str, Any] = {}
     with cache.hold_together("leakage", key) as folder:
-        file = folder / "common.json"
-        if processes.is_first() and not file.exists():
-            log.info("%s: compared with the examples that are certified", role)
-            examples = {example.source for example in certified.examples(certified.split)}
-            there = examples.intersection(source for batch in batches(other.rows(split)) for source in batch["source"])
-            with replacing(file) as stream:
-                stream.write(json.dumps({"certified": len(examples), "common": sorted(there)}).encode())
-    found = json.loads(file.read_text(encoding="utf-8"))
-    total, common = found["certified"], frozenset(found["common"])
-    if len(common) > CHANCE * total:
+        if processes.is_first():
+            found = _compared(folder / "common.json", other, split, certified)
+            if not _by_chance(found):
+                shutil.rmtree(folder)
+    found = processes.agree(found)
+    common, total = frozenset(found["common"]), found["certified"]
+    if not _by_chance(found):
         raise InputError(
             f"{role}: {len(common)} of the {total} examples of task.split={certified.split} stand in it too, and what "
             "is certified may not train, choose a checkpoint or make a grid; give another split, or another folder"
@@ -55,6 +55,21 @@ def certified_sources(role: str, other: Task, split: str, certified: Task, cache
     if common:
         log.warning("%s: %d of the %d certified examples stand in it too, and are left out", role, len(common), total)
     return common
+
+
+def _compared(file: Path, other: Task, split: str, certified: Task) -> dict[str, Any]:
+    """`certified`, how many sources are; `common`, those that rows of `split` have too. Kept in `file`."""
+    if not file.exists():
+        examples = {example.source for example in certified.examples(certified.split)}
+        common = examples.intersection(source for batch in batches(other.rows(split)) for source in batch["source"])
+        with replacing(file) as stream:
+            stream.write(json.dumps({"certified": len(examples), "common": sorted(common)}).encode())
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _by_chance(found: dict[str, Any]) -> bool:
+    return len(found["common"]) <= CHANCE * found["certified"]
 
 
 def batches(rows: datasets.Dataset, size: int = 1000) -> Iterator[dict[str, list[str]]]:
