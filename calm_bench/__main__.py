@@ -10,26 +10,25 @@ import shlex
 import shutil
 import sys
 import traceback
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from calm_bench import compose, config, processes, signals
-from calm_bench.errors import InputError
-from calm_bench.refusal import one_line
+from calm_bench import compose, console, hub, processes, signals
+from calm_bench.build import cause, require
+from calm_bench.config import Config
+from calm_bench.errors import InputError, JobFailed
+from calm_bench.refusal import one_line, refuse_dashes
 
 if TYPE_CHECKING:
-    from calm_bench.config import Config
     from calm_bench.records.store import Run
 
 log = logging.getLogger("calm_bench")
-
-
-class JobFailed(Exception):
-    """A job of a multirun has failed and said why. A lone job exits; here the other jobs are still to run."""
 
 
 def main() -> None:
@@ -38,53 +37,71 @@ def main() -> None:
     Exit status: 0, 1 if a job of a multirun failed, 2 for bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
     signals.take()
+    console.prepare()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it refuses, instead of printing it
     # Hydra's parser takes `-m` before or after all options, people also write it between them.
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    conf = compose.config_dir()
     compose.register()
-    command = hydra.main(version_base="1.3", config_path=str(compose.config_dir()), config_name="config")(_job)
-    refusal = io.StringIO()
+    command = hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(_job)
     try:
-        with contextlib.redirect_stderr(refusal):  # Hydra's own reports take many lines; ours is written by _job
+        processes.check()
+        refuse_dashes(sys.argv[1:], Config, conf)
+        _parse()
+        with contextlib.redirect_stderr(io.StringIO()):  # Hydra announces jobs that fail; ours say it themselves
             command()
     except InputError as error:
         _fail(str(error), 2)
+    except JobFailed:
+        _fail("a job of this multirun failed, as said above; the others are complete", 1)
     except signals.Terminated:
         _fail("terminated; the same command goes on from where it was", 143)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on from where it was", 130)
-    except JobFailed:
-        _fail("a job of this multirun failed, as said above; the others are complete", 1)
-    except SystemExit as status:
-        if JobFailed.__name__ in refusal.getvalue():
-            _fail("a job of this multirun failed, as said above; the others are complete", 1)
-        if status.code and refusal.getvalue():
-            _fail(one_line(refusal.getvalue(), config.Config, compose.config_dir()), 2)
-        raise
+    except BrokenPipeError:  # what `--help | head` leaves
+        console.silence()
+    except Exception as error:  # Hydra's, and those of the launchers that it starts
+        _fail(one_line(error, Config, conf), 2)
+
+
+def _parse() -> None:
+    """Refuse what Hydra's own parser would answer with its usage. Raises InputError."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args()
 
 
 def _job(composed: DictConfig) -> None:
     compose.register()  # a launcher runs jobs in processes that have not been through main()
     with contextlib.redirect_stderr(sys.__stderr__), signals.in_a_job():
+        console.prepare()
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-        _quiet_libraries()
         try:
-            settings = compose.resolve(composed)
+            config = compose.resolve(composed)
+            config.require_folders()
+            require(asdict(config.task))  # its classes need no torch, which takes seconds to import
+            hub.require(config.from_hub)
+            _quiet_libraries()
             if not processes.is_first():
-                _assist(settings)
+                _assist(config)
                 return
-            record = _run(settings)
+            record = _run(config)
         except InputError as error:
             _end_job(str(error), 2)
         except FloatingPointError as error:  # NaN in states or confidences
             _end_job(str(error), 1)
         except Exception:  # a fault of ours: all of it, where Hydra would cut it short
             _end_job(traceback.format_exc().rstrip(), 1)
-        print(f"run: {record.path}")
+        console.say(f"run: {record.path}")
 
 
 def _end_job(reason: str, status: int) -> NoReturn:
     if HydraConfig.get().mode is RunMode.MULTIRUN and processes.count() == 1:
-        print(f"calm-bench: {' '.join(HydraConfig.get().overrides.task)}: {reason}", file=sys.__stderr__)
+        console.complain(f"calm-bench: {' '.join(HydraConfig.get().overrides.task)}: {reason}")
         raise JobFailed
     _fail(reason, status)
 
@@ -96,11 +113,10 @@ def _run(config: Config) -> Run:
     record = lifecycle.run(config, _command(), ended_early=lambda record: _mirror(config, record))
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
-    try:
-        places = _draw(record) if config.figures else []
-    finally:  # the record is finished, whatever becomes of its pictures
-        _mirror(config, record)
-    print("\n".join([*summary.lines(record), "", *places]))
+    console.say("\n".join([*summary.lines(record), ""]))  # the result first: what follows may fail, and costs nothing
+    if config.figures:
+        _draw(record)
+    _mirror(config, record)
     return record
 
 
@@ -126,22 +142,22 @@ def _mirror(config: Config, record: Run) -> None:
     mirror(record, group=config.name, wandb_id=wandb_id, **vars(config.tracking))
 
 
-def _draw(record: Run) -> list[str]:
-    """Every figure and table that the record allows, in its folder; the lines that say where to look.
-
-    Raises InputError where they cannot be written; then there are none, and the record is complete all the same.
-    """
+def _draw(record: Run) -> None:
+    """Draw every figure and table that the record allows, in its folder, and say where; where it fails, say that."""
     import analysis
-    from calm_bench.records.atomic import unwritable
 
     folder = record.path / "figures"
     try:
         made, _missing = analysis.draw(analysis.load([record.path], quiet=True), folder)
-    except OSError as error:
+    except Exception as error:  # a full disk, a font, a text that cannot be drawn: the record is complete all the same
         shutil.rmtree(folder, ignore_errors=True)
-        raise unwritable(folder, error) from error
+        again = f"python -m analysis {record.path} --out {folder}"
+        log.warning("no figures: %s; once that is mended, `%s` draws them", cause(error), again)
+        return
     frontiers = [folder / item.files[0] for item in made if item.name.startswith("frontier")]
-    return [*(f"frontier: {picture}" for picture in frontiers[:1]), f"report: {folder / 'index.html'}"]
+    for picture in frontiers[:1]:
+        console.say(f"frontier: {picture}")
+    console.say(f"report: {folder / 'index.html'}")
 
 
 def _quiet_libraries() -> None:
@@ -157,7 +173,7 @@ def _quiet_libraries() -> None:
 
 def _fail(line: str, status: int) -> NoReturn:
     who = "calm-bench" if processes.is_first() else f"calm-bench, process {processes.rank()}"
-    print(f"{who}: {line}", file=sys.__stderr__)
+    console.complain(f"{who}: {line}")
     sys.exit(status)
 
 

@@ -67,6 +67,17 @@ def _constructed(path: str, arguments: dict[str, Any], within: Sequence[str] | N
         raise InputError(f"{path}: {cause(error)}") from error
 
 
+def require(node: Any) -> None:
+    """Raises InputError where a `_target_` in these values names no class that may be built; nothing is built."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            _find(str(node["_target_"]))
+        node = list(node.values())
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        for inner in node:
+            require(inner)
+
+
 def _find(path: str) -> type:
     """The class at `module.Class`. Raises InputError where there is none, or none below one of `BASES`."""
     module, _, name = path.rpartition(".")

@@ -3,6 +3,7 @@
 from typing import Literal
 
 BaselineName = Literal["static", "oracle"]
+CalibrationMethod = Literal["ltt", "ucb", "crc", "naive", "ltt-hoeffding", "ltt-wsr", "ltt-bonferroni"]
 ClassifierObjective = Literal["independent", "geometric"]
 DecayForm = Literal["additive", "multiplicative", "none"]
 DecodingDtype = Literal["float32", "bfloat16"]

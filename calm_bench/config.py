@@ -6,11 +6,11 @@ far; a range is declared with its option, combinations are checked below, one li
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from calm_bench import choices
-from calm_bench.calibration import METHODS
 from calm_bench.errors import InputError
 from calm_bench.options import (
     MISSING,
@@ -128,12 +128,10 @@ class CalibrationConfig(Options, group="calibration"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        named = OneOf(choices.CalibrationMethod)
         described = isinstance(self.method, dict) and "_target_" in self.method
-        if self.method != MISSING and not described and self.method not in METHODS:
-            names = ", ".join(METHODS)
-            raise InputError(
-                f"calibration.method={self.method!r} must be one of {names}, or a _target_ and its arguments"
-            )
+        if self.method != MISSING and not described and self.method not in named:
+            raise InputError(f"calibration.method={self.method!r} must be {named}, or a _target_ with its arguments")
 
 
 @dataclass
@@ -246,3 +244,20 @@ class Config(Options, group=""):
                 f"threshold.quantiles.split={self.task.split} must be another split than task.split: a grid made from "
                 "the examples that calibrate voids the promise"
             )
+
+    def require_folders(self) -> None:
+        """Raises InputError for a folder that is given and is not there, before what takes seconds is imported."""
+        files = "a folder with {train,validation,test}.parquet or .jsonl"
+        for group, what in {"model": "a save_pretrained folder", "task": files, "training": files}.items():
+            path = getattr(self, group).path
+            if path is not None and not os.path.isdir(path):
+                raise InputError(f"{group}.path={path} must be {what}; there is no such folder")
+
+    @property
+    def from_hub(self) -> dict[str, str]:
+        """What comes from the Hugging Face hub, by its group: the model, the data, both or neither."""
+        return {
+            group: part.hub
+            for group, part in (("task", self.task), ("model", self.model))
+            if not part.path and part.hub
+        }

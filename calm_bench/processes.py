@@ -14,13 +14,35 @@ import os
 from datetime import timedelta
 from typing import TypeVar
 
+from calm_bench.errors import InputError
+
 Value = TypeVar("Value")
 PATIENCE = timedelta(days=30)  # a process may wait for one that decodes; libraries would give up after ten minutes
 
 
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
+
+
+def check() -> None:
+    """Raises InputError, and takes them away, where the variables by which processes find each other make no sense."""
+    size, number = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    missing = [name for name in VARIABLES if name not in os.environ]
+    refusal = None
+    if not size.isdecimal() or not 1 <= int(size) <= 100_000:
+        refusal = f"WORLD_SIZE={size!r} must be a number of processes, at least 1"
+    elif "RANK" in os.environ and missing:
+        refusal = f"RANK={number} is set without {missing[0]}: torchrun sets both, a lone run wants neither"
+    elif not missing and not (number.isdecimal() and int(number) < int(size)):
+        refusal = f"RANK={number!r} must be a number below WORLD_SIZE={size}"
+    if refusal:
+        for name in VARIABLES:
+            os.environ.pop(name, None)
+        raise InputError(refusal)
+
+
 def count() -> int:
     """How many processes make this run."""
-    return int(os.environ["WORLD_SIZE"]) if {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() else 1
+    return int(os.environ["WORLD_SIZE"]) if set(VARIABLES) <= os.environ.keys() else 1
 
 
 def rank() -> int:

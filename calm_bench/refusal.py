@@ -9,44 +9,47 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from calm_bench.errors import InputError
 
 
-def one_line(report: str, schema: type, conf: Path) -> str:
-    """Hydra's report of a command line that it refuses.
+def one_line(error: Exception, schema: type, conf: Path) -> str:
+    """An error of Hydra, or of what it has started for us, as one line.
 
     Args:
         schema: the dataclass of the whole configuration, whose options are suggested for a misspelt one.
         conf: the folder of config groups, whose files are listed for a choice that does not exist.
     """
-    if option := re.search(r"Could not override '([^']+)'", report):
-        if "@" in option[1]:
-            return f"{option[1]}: nothing is chosen there by default; write +{option[1]}=NAME"
-        return unknown_option(option[1], list(_options(schema)))
-    if twice := re.search(r"Multiple values for ([\w/@.]+)\.", report):
-        return f"+{twice[1]}: something is chosen there already; write {twice[1]}=NAME, without the plus"
-    if choice := re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", report):
-        group, name = choice[1], choice[2]
-        allowed = sorted(file.stem for file in (conf / group).glob("*.yaml"))
-        return f"{group}={name}: no such choice{_nearest(name, allowed)}; allowed: {', '.join(allowed)}"
-    lines = [line.strip() for line in report.strip().splitlines() if line.strip()]
-    if "Traceback (most recent call last):" in lines:  # not Hydra's own refusal, but of something that it started
-        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
-        return errors[-1] if errors else lines[-1]
-    if lines and (wrong := re.search(r"error: (.+)$", lines[-1])):
-        return f"{wrong[1]}; see --help"
-    noise = (
-        "Set the environment variable",
-        "full_key",
-        "object_type",
-        "reference_type",
-        "Config search path",
-        "provider=",
-    )
-    kept = [line.removeprefix("Error merging override ") for line in lines if not line.startswith(noise)]
-    return ": ".join(kept[:2]) if kept else "the configuration could not be composed"
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    match error:
+        case OverrideParseException(override=override) if "=" not in override:
+            return f"{override}: options are written KEY=VALUE; see --help"
+        case OverrideParseException(override=override):
+            return f"{override}: {first}; see --help"
+        case MissingConfigException(missing_cfg_file=str(file)):
+            group, _, name = file.rpartition("/")
+            allowed = list(error.options or sorted(choice.stem for choice in (conf / group).glob("*.yaml")))
+            return f"{group}={name}: no such choice{_nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+        case ConfigCompositionException(__cause__=ConfigAttributeError() | ConfigKeyError() as cause):
+            return unknown_option(str(cause.full_key), list(_options(schema)))
+        case ConfigCompositionException(__cause__=OmegaConfBaseException() as cause):
+            return f"{first.removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+        case ConfigCompositionException():
+            return _about_choices(str(error))
+    return first
+
+
+def refuse_dashes(words: list[str], schema: type, conf: Path) -> None:
+    """Raise InputError for an option or a choice of ours that is written with dashes, which Hydra's have not."""
+    groups = {path.name for path in conf.iterdir()}
+    for word in words:
+        name = word.removeprefix("--").split("=")[0]
+        if word.startswith("--") and (name in groups or name in _options(schema)):
+            plus, value = "+" if name == "experiment" else "", "NAME" if name in groups else "VALUE"
+            raise InputError(f"{word}: options are written without dashes; write {plus}{name}={value}")
 
 
 def refuse_unknown(composed: DictConfig, schema: type, prefix: str = "") -> None:
@@ -65,10 +68,23 @@ def unknown_option(name: str, known: list[str], listing: str = "--cfg job") -> s
     return f"{name}: no such option{_nearest(name, known)}; `{listing}` lists all"
 
 
+def _about_choices(text: str) -> str:
+    """What Hydra says, and has no attributes for, of a choice with or without a plus, and of several values."""
+    if twice := re.match(r"Multiple values for ([\w/@.]+)\. ", text):
+        return f"+{twice[1]}: something is chosen there already; write {twice[1]}=NAME, without the plus"
+    if absent := re.match(r"Could not override '([^']+)'(?s:.*) use (\+\S+)", text):
+        return f"{absent[1]}: nothing is chosen there by default; write {absent[2]}"
+    if several := re.match(r"Ambiguous value for argument '([^']+)'", text):
+        name, _, values = several[1].partition("=")
+        return f"{several[1]}: write {name}=[{values}] for a list, or -m as well for a run of each"
+    return text.splitlines()[0]
+
+
 def _options(schema: type, prefix: str = "") -> Iterator[str]:
     """Dotted names of all options of a dataclass and of those inside it."""
-    for name, hint in get_type_hints(schema).items():
-        inner: list[Any] = [kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)]
+    hints = get_type_hints(schema)
+    for name in (field.name for field in fields(schema)):
+        inner: list[Any] = [kind for kind in (hints[name], *get_args(hints[name])) if is_dataclass(kind)]
         yield f"{prefix}{name}"
         for kind in inner:
             yield from _options(kind, f"{prefix}{name}.")

@@ -25,6 +25,15 @@ OPTIONS = [
     (["measure=[softmx]"], "measure=softmx: no such choice (did you mean softmax?)"),
     (["+experiment=cnn"], "experiment=cnn: no such choice"),
     (["--verbose"], "unrecognized arguments: --verbose"),
+    (["experiment=cnndm"], "experiment: nothing is chosen there by default; write +experiment=cnndm"),
+    (["--experiment", "cnndm"], "--experiment: options are written without dashes; write +experiment=NAME"),
+    (["--limit=3"], "--limit=3: options are written without dashes; write limit=VALUE"),
+    (["cnndm"], "cnndm: options are written KEY=VALUE"),
+    (["seed=0,1"], "seed=0,1: write seed=[0,1] for a list, or -m as well for a run of each"),
+    (["+task=cnndm"], "+task: something is chosen there already; write task=NAME, without the plus"),
+    (["+experiment=cnndm"], "task: the Hugging Face hub is switched off (HF_HUB_OFFLINE), and nothing of abisee/"),
+    (["model.path=/nowhere"], "model.path=/nowhere must be a save_pretrained folder; there is no such folder"),
+    (["task.path=nowhere"], "task.path=nowhere must be a folder with {train,validation,test}.parquet or .jsonl"),
     (["model=from_scratch"], "a model from scratch must be trained"),
     (["model=t5_v1_1_small"], "'classifier' needs an exit classifier"),
 ]
@@ -33,6 +42,23 @@ OPTIONS = [
 @pytest.mark.parametrize(("arguments", "words"), OPTIONS)
 def test_options(arguments: list[str], words: str, tmp_path: Path) -> None:
     _assert_refused(arguments, words, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RANK": "5"}, "RANK=5 is set without WORLD_SIZE"),
+        ({"WORLD_SIZE": "abc"}, "WORLD_SIZE='abc' must be a number of processes, at least 1"),
+        ({"WORLD_SIZE": "0", "RANK": "0", "MASTER_ADDR": "localhost"}, "WORLD_SIZE='0' must be a number of processes"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost"}, "RANK='2' must be a number below WORLD_SIZE=2"),
+    ],
+)
+def test_processes_that_cannot_meet(
+    variables: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    _assert_refused([], words, tmp_path)
 
 
 @pytest.mark.slow
@@ -56,9 +82,7 @@ def test_data_and_models(tmp_path: Path, tiny_checkpoint: Path) -> None:
     cases = [
         ([model, f"task.path={without_column}"], "test.parquet has no column translation (columns: text)"),
         ([model, f"task.path={empty}"], "split test is empty"),
-        ([model, f"task.path={tmp_path / 'nowhere'}"], "must be a folder with {train,validation,test}.parquet"),
         ([f"model.path={pickle}"], "only safetensors are read"),
-        ([f"model.path={tmp_path / 'nowhere'}"], "give a save_pretrained folder with model.path=DIR"),
         ([model, f"runs_dir={tmp_path / 'file' / 'runs'}"], "runs_dir: cannot write"),
         ([model, "threshold.min_layer=9"], "threshold.min_layer=9 must be at most 3"),
         (["+experiment=tatoeba_enfr"], "training"),

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
 from calm_bench.metrics.metric import Metric
 
 DECIMALS = 6  # a pair's score moves by less when other pairs share its batch
@@ -37,7 +37,7 @@ class Bleurt(Metric):
                 path, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
             )
         except Exception as error:  # transformers, tokenizers and safetensors each raise their own
-            raise InputError(f"BLEURT: cannot read path={path}: {str(error).splitlines()[0]}") from error
+            raise InputError(f"BLEURT: cannot read path={path}: {in_one_line(error)}") from error
         if loaded["missing_keys"]:  # which transformers would fill at random
             raise InputError(f"BLEURT: path={path} has no weights for {sorted(loaded['missing_keys'])[0]}")
         if model.config.num_labels != 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
 from calm_bench.models.learned import load_learned
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.t5 import CLASSES, EarlyExitT5
@@ -71,7 +71,7 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitModel:
 
 
 def _not_loadable(name_or_path: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = in_one_line(error)
     if Path(name_or_path).is_dir():
         return f"model.path={name_or_path}: not a checkpoint that transformers can load ({reason})"
     return (

@@ -1,0 +1,40 @@
+"""Standard output and error that cannot end a run: any encoding, a pipe that nobody reads, a full disk."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+
+
+def prepare() -> None:
+    """Called once by a command, before anything is printed or drawn."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with suppress(OSError):  # what it leads to by now cannot be sought in
+                stream.reconfigure(errors="backslashreplace")  # δ, where the locale has none
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook hands its own to the commands that it starts
+
+
+def say(text: str) -> None:
+    """Print to standard output if it can be written; a reader that has gone needs no word about it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            complain(f"calm-bench: standard output: {error.strerror}")
+        silence()
+
+
+def complain(line: str) -> None:
+    """Print to the process's own standard error, also while it is redirected for Hydra."""
+    with suppress(OSError, ValueError, AttributeError):
+        print(line, file=sys.__stderr__, flush=True)
+
+
+def silence() -> None:
+    """Lead standard output nowhere, or Python would write to it again at its end, and exit with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

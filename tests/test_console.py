@@ -1,0 +1,69 @@
+"""A run that is finished says so, whatever becomes of its output, its pictures and its home."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from calm_bench.records.store import Run
+from tests import cli
+
+SHORT = ["limit=4", "task.max_new_tokens=6", "measure=[softmax]", "threshold.grid=[0.5]", "baselines=[]", "device=cpu"]
+NO_TIMING = ["timing.examples=0", "calibration.trials=3", "tracking=disabled"]
+
+
+def command(checkpoint: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "calm_bench", f"model.path={checkpoint}", *SHORT, *NO_TIMING, *more]
+
+
+@pytest.mark.slow
+def test_without_a_home_without_letters_and_with_a_notebooks_backend(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    variables = {
+        "HOME": "/dev/null/nobody",
+        "PYTHONIOENCODING": "ascii",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    kept = {name: value for name, value in cli.environment().items() if not name.startswith(("XDG_", "HF_H", "MPLC"))}
+    done = subprocess.run(
+        command(tiny_checkpoint), cwd=tmp_path, env={**kept, **variables}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\u03b4" in done.stdout
+    assert Run.open(tmp_path / done.stdout.splitlines()[-1].removeprefix("run: ")).status == "finished"
+    assert list(tmp_path.glob("runs/demo-*/figures/frontier*.png"))
+
+
+@pytest.mark.slow
+def test_a_full_disk_and_a_closed_pipe_cost_nothing_but_the_words(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    quiet = command(tiny_checkpoint, "figures=false")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            quiet, cwd=tmp_path, env=cli.environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
+        )
+    assert done.returncode == 0
+    assert "calm-bench: standard output: No space left on device" in done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        quiet, cwd=tmp_path, env=cli.environment(), stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    assert "finished before" in done.stderr
+    assert "roken" not in done.stderr
+    assert [run.name for run in tmp_path.glob("runs/demo-*")] == [Run.open(next(tmp_path.glob("runs/demo-*"))).run_id]
+
+
+@pytest.mark.slow
+def test_figures_that_cannot_be_written_are_one_line_after_the_result(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    done = cli.run(*command(tiny_checkpoint, "figures=false")[3:], cwd=tmp_path)
+    run = next(tmp_path.glob("runs/demo-*"))
+    (run / "figures").write_text("in the way")
+    done = cli.run(*command(tiny_checkpoint)[3:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("no figures: ")]
+    assert f"python -m analysis runs/{run.name} --out runs/{run.name}/figures" in line
+    assert "full model" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"run: runs/{run.name}"
