@@ -2,9 +2,7 @@
 
 import json
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from calm_bench import processes
 from calm_bench.records.store import Run
-from tests import cli
+from tests import cli, several
 
 pytestmark = pytest.mark.slow
 COMMAND = [
@@ -23,20 +21,10 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def start(count: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """What `torchrun --nproc_per_node=COUNT -m calm_bench ARGUMENTS` starts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = ["-m", "torch.distributed.run", f"--nproc_per_node={count}", f"--master_port={port}", "-m", "calm_bench"]
-    return subprocess.Popen(
-        [sys.executable, *torchrun, *arguments],
-        cwd=cwd,
-        env=cli.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def torchrun(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    """`torchrun --nproc_per_node=2 -m calm_bench ARGUMENTS`, begun."""
+    words = ["-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={several.free_port()}"]
+    return cli.cold(*words, "-m", "calm_bench", *arguments, cwd=cwd, env=cli.environment())
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +38,25 @@ def alone(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
 def test_several_processes_leave_the_record_of_one(
     count: int, alone: Run, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    out, err = start(count, f"model.path={tiny_checkpoint}", *COMMAND, cwd=tmp_path).communicate(timeout=300)
+    command = ["-m", "calm_bench", f"model.path={tiny_checkpoint}", *COMMAND]
+    statuses, out, err = several.run(count, *command, cwd=tmp_path)
+    assert statuses == [0] * count, err
     assert err.count("  0%|") == 3, err  # one bar each for decoding, scoring and timing
     assert f"decode, share of 1 in {count}: 100%" in err
     assert [line for line in out.splitlines() if line.startswith("run: ")] == [f"run: runs/{alone.run_id}"]
-    together = Run.open(tmp_path / "runs" / alone.run_id)
+    joint = Run.open(tmp_path / "runs" / alone.run_id)
     for name in ("generations", "tokens", "certificates", "reliability"):
-        pd.testing.assert_frame_equal(together.read(name), alone.read(name))
+        pd.testing.assert_frame_equal(joint.read(name), alone.read(name))
     assert len(list(tmp_path.glob("runs/stages/decode-*/0000[0-9]"))) == 3  # each process has decoded one or two
 
-    again = start(count, f"model.path={tiny_checkpoint}", *COMMAND, cwd=tmp_path)
-    out, err = again.communicate(timeout=300)
-    assert again.returncode == 0
+    statuses, out, err = several.run(count, *command, cwd=tmp_path)
+    assert statuses == [0] * count, err
     assert err.count("finished before") == 1
     assert out.count("run: ") == 1
 
 
 def test_bad_input_stops_them_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    both = start(2, f"model.path={tiny_checkpoint}", "task.path=nowhere", "tracking=disabled", cwd=tmp_path)
+    both = torchrun(f"model.path={tiny_checkpoint}", "task.path=nowhere", "tracking=disabled", cwd=tmp_path)
     _, err = both.communicate(timeout=120)
     assert both.returncode != 0
     assert "calm-bench: task tatoeba_enfr" in err or "calm-bench: task.path" in err, err
@@ -76,7 +65,7 @@ def test_bad_input_stops_them_all(tiny_checkpoint: Path, tmp_path: Path) -> None
 
 def test_an_interrupted_run_of_two_goes_on(alone: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
     command = [f"model.path={tiny_checkpoint}", *COMMAND]
-    both = start(2, *command, cwd=tmp_path)
+    both = torchrun(*command, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/stages/decode-*/0000[0-9]")):
         assert both.poll() is None, both.communicate()

@@ -39,6 +39,39 @@ OPTIONS = [
 ]
 
 
+# Seen only when files are opened. {model} is a whole checkpoint, {bad} the folder of what is broken.
+FILES = [
+    (["{model}", "task.path={bad}/without_column"], "test.parquet has no column translation (columns: text)"),
+    (["{model}", "task.path={bad}/empty"], "split test is empty"),
+    (["model.path={bad}/pickle"], "only safetensors are read"),
+    (["{model}", "runs_dir={bad}/file/runs"], "runs_dir: cannot write"),
+    (["{model}", "threshold.min_layer=9"], "threshold.min_layer=9 must be at most 3"),
+    (["+experiment=tatoeba_enfr"], "training"),
+    (
+        ["{model}", "training=tatoeba", "task.path={bad}/same", "training.path={bad}/same", "training.split=test"],
+        "training.split=test: 2 of the 2 examples of task.split=test stand in it too",
+    ),
+    (["+experiment=cnndm"], "task.path"),
+    (["+experiment=cnndm", "task=tatoeba_enfr", "training.classifier_steps=0", "measure=[softmax]"], "train"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bad")
+    for name in ("without_column", "empty", "same", "pickle"):
+        (folder / name).mkdir()
+    pd.DataFrame({"text": ["a"]}).to_parquet(folder / "without_column/test.parquet")
+    pd.DataFrame({"translation": pd.Series([], dtype=object)}).to_parquet(folder / "empty/test.parquet")
+    pair = pd.DataFrame({"translation": [{"en": "Go.", "fr": "Va !"}, {"en": "Run.", "fr": "Cours !"}]})
+    for split in ("validation", "test"):
+        pair.to_parquet(folder / f"same/{split}.parquet")
+    (folder / "pickle/pytorch_model.bin").write_bytes(b"\x80")
+    (folder / "pickle/config.json").write_text("{}")
+    (folder / "file").write_text("")
+    return folder
+
+
 @pytest.mark.parametrize(("arguments", "words"), OPTIONS)
 def test_options(arguments: list[str], words: str, tmp_path: Path) -> None:
     _assert_refused(arguments, words, tmp_path)
@@ -62,40 +95,13 @@ def test_processes_that_cannot_meet(
 
 
 @pytest.mark.slow
-def test_data_and_models(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    """What is only seen when files are opened."""
-    without_column, empty, pickle = (tmp_path / name for name in ("without_column", "empty", "pickle"))
-    for folder in (without_column, empty, pickle):
-        folder.mkdir()
-    pd.DataFrame({"text": ["a"]}).to_parquet(without_column / "test.parquet")
-    pd.DataFrame({"translation": pd.Series([], dtype=object)}).to_parquet(empty / "test.parquet")
-    same = tmp_path / "same"
-    same.mkdir()
-    pair = pd.DataFrame({"translation": [{"en": "Go.", "fr": "Va !"}, {"en": "Run.", "fr": "Cours !"}]})
-    for split in ("validation", "test"):
-        pair.to_parquet(same / f"{split}.parquet")
-    certified_trains = ["training=tatoeba", f"task.path={same}", f"training.path={same}", "training.split=test"]
-    (pickle / "pytorch_model.bin").write_bytes(b"\x80")
-    (pickle / "config.json").write_text("{}")
-    (tmp_path / "file").write_text("")
-    model = f"model.path={tiny_checkpoint}"
-    cases = [
-        ([model, f"task.path={without_column}"], "test.parquet has no column translation (columns: text)"),
-        ([model, f"task.path={empty}"], "split test is empty"),
-        ([f"model.path={pickle}"], "only safetensors are read"),
-        ([model, f"runs_dir={tmp_path / 'file' / 'runs'}"], "runs_dir: cannot write"),
-        ([model, "threshold.min_layer=9"], "threshold.min_layer=9 must be at most 3"),
-        (["+experiment=tatoeba_enfr"], "training"),
-        ([model, *certified_trains], "training.split=test: 2 of the 2 examples of task.split=test stand in it too"),
-        (["+experiment=cnndm"], "task.path"),
-        (["+experiment=cnndm", "task=tatoeba_enfr", "training.classifier_steps=0", "measure=[softmax]"], "train"),
-    ]
-    for arguments, words in cases:
-        _assert_refused([*arguments, *cli.QUICK, "limit=2", "device=cpu"], words, tmp_path / "runs-here")
+@pytest.mark.parametrize(("arguments", "words"), FILES)
+def test_data_and_models(arguments: list[str], words: str, bad: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    given = [word.replace("{model}", f"model.path={tiny_checkpoint}").replace("{bad}", str(bad)) for word in arguments]
+    _assert_refused([*given, *cli.QUICK, "limit=2", "device=cpu"], words, tmp_path)
 
 
 def _assert_refused(arguments: list[str], words: str, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
     done = cli.run(*arguments, cwd=folder)
     assert done.returncode == 2, done.stderr
     lines = done.stderr.strip().splitlines()

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from calm_bench.records.store import Run
-from tests import cli
-from tests.test_processes import start
+from tests import cli, several
 
 pytestmark = pytest.mark.slow
 FEW = ["limit=20", "task.max_new_tokens=8", "measure=[classifier]", "threshold.grid=[0.9]", "baselines=[]", "probes=[]"]
@@ -60,9 +59,8 @@ def test_killed_in_either_stage_it_goes_on_to_the_same_end(
 
 
 def test_two_processes_train_from_the_command_line(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
-    both = start(2, *command, cwd=tmp_path)
-    out, err = both.communicate(timeout=300)
-    assert both.returncode == 0, err[-3000:]
+    statuses, out, err = several.run(2, "-m", "calm_bench", *command, cwd=tmp_path)
+    assert statuses == [0, 0], err[-3000:]
     assert [err.count(f"{stage}, step 30 of 30") for stage in ("fine-tune", "exit classifier")] == [1, 1]
     assert out.count("run: ") == 1
     files = [sorted(path.name for path in trained(folder).iterdir()) for folder in (tmp_path, undisturbed)]

@@ -34,35 +34,6 @@ def test_shapes_of_t5(decode: Decode, encoder: int, depth: int, gated: bool) -> 
     compare(model, decode(model, sources, rules, LENGTH), sources, rules, LENGTH)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    thresholds=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=4),
-    min_layer=st.integers(1, 4),
-    form=st.sampled_from(["additive", "multiplicative", "none"]),
-    tau=st.floats(0, 8),
-    batch_size=st.integers(1, 4),
-)
-def test_random_rules_and_batches(
-    decode: Decode,
-    seed: int,
-    thresholds: list[float],
-    min_layer: int,
-    form: str,
-    tau: float,
-    batch_size: int,
-) -> None:
-    model = random_t5(seed % 5)
-    sources = random_sources(seed, 3, longest=6)
-    decay = Decay(form, tau)  # type: ignore[arg-type]
-    rules = [Rule.adaptive(measure, value, decay, min_layer) for measure in MEASURES for value in thresholds]
-    generations = decode(model, sources, rules, 6, batch_size=batch_size)
-    compare(model, generations, sources, rules, 6)
-    layers = generations.exit_layers[generations.exit_layers > 0]
-    assert layers.min() >= min_layer
-    assert layers.max() <= model.depth
-
-
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(6)), batch_size=st.integers(1, 6))
 def test_a_text_does_not_depend_on_its_neighbours(decode: Decode, seed: int, order: list[int], batch_size: int) -> None:

@@ -40,7 +40,7 @@ rules_of_any_kind = st.one_of(
 
 
 @settings(max_examples=30, deadline=None)
-@given(models(), st.lists(rules_of_any_kind, min_size=1, max_size=5), st.integers(0, 10**6), st.integers(1, 3))
+@given(models(), st.lists(rules_of_any_kind, min_size=1, max_size=8), st.integers(0, 10**6), st.integers(1, 3))
 def test_any_batch_is_the_reference(
     decode: Decode, model: EarlyExitT5, rules: list[Rule], seed: int, batch_size: int
 ) -> None:

@@ -62,13 +62,20 @@ def test_on_the_command_line(tmp_path: Path) -> None:
         again.read("generations")["reference"].str[0].str.endswith("?").all()
     )  # decoded anew: the option is in the key
 
-    for typo, words in [
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("outside")
+@pytest.mark.parametrize(
+    ("typo", "words"),
+    [
         ("task.promt=x", "did you mean task.prompt?"),
         ("task.options.marc=x", "marc"),
         ("+task.options.marc=x", "marc"),
         ("measure.repeat.certainly=1", "certainly"),
-    ]:
-        refused = cli.run(*COMMAND, typo, f"runs_dir={tmp_path}", cwd=HERE)
-        assert refused.returncode == 2, (typo, refused.stderr)
-        assert words in refused.stderr
-        assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+    ],
+)
+def test_a_misspelt_option_of_theirs_is_refused(typo: str, words: str, tmp_path: Path) -> None:
+    refused = cli.run(*COMMAND, typo, f"runs_dir={tmp_path}", cwd=HERE)
+    assert refused.returncode == 2, refused.stderr
+    assert words in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr

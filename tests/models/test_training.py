@@ -1,9 +1,6 @@
 """Fine-tuning: what it learns, that it goes on from a checkpoint, and that processes share it."""
 
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +11,7 @@ from transformers import TrainingArguments
 from calm_bench.models import EarlyExitT5, curves
 from calm_bench.models.trainers import MultiExitTrainer
 from calm_bench.models.training import _one_card
+from tests import several
 from tests.models.small_training import last_weight, model_and_rows, train, train_evenly, weights
 
 torch.set_num_threads(1)
@@ -180,19 +178,9 @@ def test_a_process_that_sees_many_cards_keeps_to_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """torchrun, nothing else: both end with the same weights, those of one process with batches twice as large."""
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    command = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29571"]
-    done = subprocess.run(
-        [sys.executable, *command, "-m", "tests.models.small_training", str(tmp_path)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Both end with the same weights, those of one process with batches twice as large."""
+    statuses, _, err = several.run(2, "-m", "tests.models.small_training", str(tmp_path), cwd=tmp_path)
+    assert statuses == [0, 0], err[-3000:]
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     for kind in ("chance", "even"):
         for name, value in first[kind].items():
