@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast lint types clean
+.PHONY: help demo test fast gpu lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ test: $(STAMP) ## Run every test; calm_bench/calibration must be covered complet
 
 fast: $(STAMP) ## Run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+gpu: $(STAMP) ## Run the tests that need an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .

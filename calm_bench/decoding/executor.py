@@ -46,11 +46,12 @@ class Executor(Protocol):
 
 EXECUTORS = {
     "grid": "calm_bench.decoding.grid:Grid",
+    "cuda": "calm_bench.decoding.cuda.executor:Cuda",
 }
 # What a single text under a single rule is given to, the best first, on each kind of device.
 ALONE: dict[str, tuple[str, ...]] = {
     "cpu": ("grid",),
-    "cuda": ("grid",),
+    "cuda": ("cuda", "grid"),
 }
 
 

@@ -1,24 +1,151 @@
-"""The same tokens and exit layers on a GPU as the definition gives on the CPU."""
+"""The same tokens and exit layers on a GPU as the definition gives on the CPU, by the grid and by the CUDA executor."""
 
+import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
-from calm_bench.decoding import Decoder
+import calm_bench
+from calm_bench.choices import StateCopying
+from calm_bench.decoding import Decay, Decoder, Rule
+from calm_bench.decoding.cuda.executor import Cuda
+from calm_bench.decoding.cuda.tiles import Shares, Tiles, block, power_of_two
+from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows, activation_name
 from calm_bench.decoding.reference import decode_reference
-from tests.decoding.conftest import assert_same, every_rule
+from calm_bench.measures import Classifier, Entropy, MaxProb, Softmax, SoftmaxTopk, State
+from calm_bench.models import EarlyExitT5, load
+from tests.decoding.conftest import assert_same, compare, every_rule
 from tests.models_for_tests import random_sources, random_t5
+
+ASSETS = Path(calm_bench.__file__).parent / "assets"
+
+
+def on_gpu(model: EarlyExitT5) -> EarlyExitT5:
+    """A copy of a model, on the GPU."""
+    learned = {name: copy.deepcopy(module).to("cuda") for name, module in model.learned.items()}
+    return EarlyExitT5(copy.deepcopy(model.backbone).to("cuda"), model.tokenizer, learned)
+
+
+def copying_rules(kind: StateCopying) -> list[Rule]:
+    """The oracle and each measure with a kernel, at thresholds that part tokens, with this kind of state copying."""
+    decay = Decay("additive", 4.0)
+    thresholds = (
+        (State(), 0.9),
+        (State(), 0.6),
+        (Classifier(), 0.5),
+        (Softmax(), 0.2),
+        (MaxProb(), 0.2),
+        (Entropy(), 0.3),
+    )
+    return [Rule.oracle(kind), *(Rule.adaptive(measure, at, decay, state_copying=kind) for measure, at in thresholds)]
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("executor", ["grid", "cuda"])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_a_gpu_decodes_what_the_definition_says(batch_size: int) -> None:
-    on_cpu, on_gpu = random_t5(), random_t5()
-    on_gpu.backbone.to("cuda")
-    on_gpu.learned["classifier"].to("cuda")
-    sources, rules = random_sources(1, 5), every_rule(on_cpu.depth)
-    generations = Decoder(on_gpu).decode(sources, rules, 10, batch_size=batch_size)
-    ties = sum(
-        assert_same(generations, e, r, rule, decode_reference(on_cpu, source, rule, 10), 10)
-        for e, source in enumerate(sources)
-        for r, rule in enumerate(rules)
+def test_a_gpu_decodes_what_the_definition_says(executor: str, batch_size: int) -> None:
+    model = random_t5()
+    sources, rules = random_sources(1, 5), every_rule(model.depth)
+    generations = Decoder(on_gpu(model), executor=executor).decode(sources, rules, 10, batch_size=batch_size)
+    assert compare(model, generations, sources, rules, 10) <= 2
+
+
+@pytest.mark.gpu
+def test_the_grid_parts_one_row_in_two() -> None:
+    model, rules, sources = random_t5(), [Rule.full(), Rule.static(1)], random_sources(2, 1)
+    generations = Decoder(on_gpu(model), executor="grid").decode(sources, rules, 6)
+    assert compare(model, generations, sources, rules, 6) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["exit_state", "first_state", "projected_kv", "true_state"])
+@pytest.mark.parametrize("shape", ["v1_1", "v1_0", "mt5"])
+def test_shapes_and_kinds_of_state_copying(shape: str, kind: StateCopying) -> None:
+    model = {
+        "v1_1": lambda: random_t5(1),
+        "v1_0": lambda: random_t5(2, gated=False, encoder=1, depth=6, d_model=48),
+        "mt5": lambda: random_t5(3, mt5=True, encoder=3, depth=3, d_model=40),
+    }[shape]()
+    sources, rules = random_sources(5, 3), [Rule.full(), Rule.static(2), *copying_rules(kind)]
+    executor = Cuda(on_gpu(model), torch.float32)
+    generations = executor.run(executor.encode(sources), rules, 12)
+    assert compare(model, generations, sources, rules, 12) <= 1
+
+
+@pytest.mark.gpu
+def test_longer_texts_and_sources_get_larger_buffers() -> None:
+    model = random_t5(4)
+    executor = Cuda(on_gpu(model), torch.float32)
+    rules = [Rule.full(), Rule.adaptive(Softmax(), 0.2, Decay("none"))]
+    for length, positions in ((5, 8), (700, 150), (2_000, 20), (3, 300)):
+        source = [[*np.random.default_rng(length).integers(2, 100, length).tolist(), 1]]
+        generations = executor.run(executor.encode(source), rules, positions)
+        assert compare(model, generations, source, rules, positions) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_the_bundled_model_under_all_rules_of_the_demo() -> None:
+    sentences = pd.read_parquet(ASSETS / "data/tatoeba_enfr/test.parquet")["translation"]
+    model, gpu = load(str(ASSETS / "model")), load(str(ASSETS / "model"), device="cuda")
+    prompts = [f"translate English to French: {pair['en']}" for pair in sentences.sample(200, random_state=0)]
+    sources = model.tokenize(prompts)
+    rules = [Rule.full(), Rule.oracle(), *(Rule.static(layer) for layer in range(1, model.depth + 1))]
+    for measure, tau in ((Softmax(), 4.0), (State(), 0.0), (Classifier(), 4.0)):
+        rules += [Rule.adaptive(measure, step / 20, Decay("additive", tau)) for step in range(1, 20)]
+    ours = Decoder(gpu, executor="cuda").decode(sources, rules, 48)
+    grids = Decoder(model).decode(sources, rules, 48, batch_size=100)
+    np.testing.assert_array_equal(ours.token_ids, grids.token_ids)
+    np.testing.assert_array_equal(ours.exit_layers, grids.exit_layers)
+    for rule in (0, 1, 20, 40, 60):
+        reference = decode_reference(model, sources[0], rules[rule], 48)
+        assert assert_same(ours, 0, rule, rules[rule], reference, 48) == 0
+
+
+@pytest.mark.gpu
+def test_a_state_that_is_nan_is_refused_with_layer_and_position() -> None:
+    model = on_gpu(random_t5())
+    with torch.no_grad():
+        model.backbone.decoder.block[1].layer[-1].DenseReluDense.wo.weight[0] = float("nan")
+    executor = Cuda(model, torch.float32)
+    context = executor.encode(random_sources(1, 1))
+    with pytest.raises(FloatingPointError, match="state is NaN at layer 4, position 0"):
+        executor.run(context, [Rule.full()], 4)
+    with pytest.raises(FloatingPointError, match="confidence of state is NaN at layer 2, position 0"):
+        executor.run(context, [Rule.adaptive(State(), 0.9, Decay("none"))], 4)
+
+
+def test_rules_without_a_kernel_are_refused_with_a_word() -> None:
+    executor = Cuda(random_t5(), torch.float32)
+    assert executor.refuses(Rule.adaptive(State(), 0.5, Decay("none"))) is None
+    assert executor.refuses(Rule.oracle()) is None
+    refusal = executor.refuses(Rule.adaptive(SoftmaxTopk(k=4, layer=1), 0.5, Decay("none")))
+    assert refusal == "it has no kernel for the measure softmax_topk"
+
+
+def test_a_model_on_the_cpu_is_refused_with_a_word() -> None:
+    assert Cuda.unavailable(random_t5(), torch.float32) == "it needs an NVIDIA GPU, and the model is on cpu"
+
+
+def test_activations_are_known_by_what_they_compute() -> None:
+    assert {name: activation_name(function) for name, function in ACTIVATIONS.items()} == {n: n for n in ACTIVATIONS}
+    assert activation_name(torch.tanh) is None
+    assert (
+        activation_name(random_t5(gated=False).weights(torch.float32).decoder_layers[0].feed_forward.activation)
+        == "relu"
     )
-    assert ties <= 2
+
+
+def test_tiles_cover_every_position_and_every_token_of_the_vocabulary() -> None:
+    rows = WeightRows(random_t5().weights(torch.float32))
+    for positions, source_positions in ((128, 512), (512, 2_048), (1_024, 64)):
+        tiles = Tiles(rows, positions, source_positions)
+        assert tiles.text.count * tiles.text.tile == positions
+        assert tiles.source.count * tiles.source.tile == source_positions
+        assert tiles.head_programs * tiles.head_repeats * tiles.head.rows >= len(rows.head)
+    assert Shares.of(2_048, tile=64) == Shares(16, 128)
+    assert [block(columns).rows for columns in (512, 4_096, 16_384, 65_536)] == [4, 4, 1, 1]
+    assert [power_of_two(n) for n in (1, 2, 3, 512, 513)] == [1, 2, 4, 512, 1_024]

@@ -68,7 +68,8 @@ class KeyValueCache:
         if len(sources) > len(self._free):
             self._grow(max(self.slots, len(sources)))
         targets = np.array([self._free.pop() for _ in sources], np.int64)
-        self._buffer[self.index(targets), ..., :length, :] = self._buffer[self.index(sources), ..., :length, :]
+        read = torch.from_numpy(sources).to(self.device)  # no slice: CUDA writes no view of a buffer into that buffer
+        self._buffer[self.index(targets), ..., :length, :] = self._buffer[read, ..., :length, :]
         return targets
 
     def release(self, slots: NDArray[np.int64]) -> None:

@@ -1,0 +1,1 @@
+"""The CUDA executor: one text at a time, Triton kernels in captured CUDA graphs."""

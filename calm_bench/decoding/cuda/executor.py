@@ -1,0 +1,91 @@
+"""The executor `cuda`: one text under one rule at a time, started from the host a token or a layer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, power_of_two
+from calm_bench.decoding.cuda.weight_rows import WeightRows
+from calm_bench.decoding.encoder import encode
+from calm_bench.decoding.generations import Generations
+from calm_bench.decoding.grid.plan import Plan
+from calm_bench.decoding.rule import Rule
+from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, State
+from calm_bench.models.model import EarlyExitModel
+
+if TYPE_CHECKING:
+    from calm_bench.decoding.cuda.session import Session
+
+MEASURES: tuple[type[Measure], ...] = (State, Classifier, Softmax, MaxProb, Entropy)  # those with a kernel
+
+
+@dataclass(frozen=True)
+class Sources:
+    """E encoded sources: what `Context` holds, keys_values (L, 2, E, H, S, d_kv), and how long each source is."""
+
+    keys_values: Tensor
+    lengths: list[int]
+
+
+class Cuda:
+    """Rules whose exits Triton kernels decide or need not decide, on an NVIDIA GPU."""
+
+    name: ClassVar[str] = "cuda"
+
+    def __init__(self, model: EarlyExitModel, dtype: torch.dtype) -> None:
+        self._weights = model.weights(dtype)
+        self._rows = WeightRows(self._weights)
+        self._session: Session | None = None
+
+    @classmethod
+    def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
+        if model.device.type != "cuda":
+            return f"it needs an NVIDIA GPU, and the model is on {model.device}"
+        if find_spec("triton") is None:
+            return "triton is not installed"
+        return None
+
+    def refuses(self, rule: Rule) -> str | None:
+        if rule.measure is not None and type(rule.measure) not in MEASURES:
+            return f"it has no kernel for the measure {rule.measure.name}"
+        if self._rows.activation is None:
+            return "it has no kernel for the activation of this model's feed-forward blocks"
+        return None
+
+    @torch.inference_mode()
+    def encode(self, sources: Sequence[Sequence[int]]) -> Sources:
+        return Sources(encode(self._weights, sources).keys_values, [len(source) for source in sources])
+
+    @torch.inference_mode()
+    def run(self, context: Sources, rules: Sequence[Rule], max_new_tokens: int) -> Generations:
+        Plan(rules, self._rows.depth, max_new_tokens)  # refuses what lies out of range
+        result = Generations.empty(len(context.lengths), len(rules), max_new_tokens)
+        session = self._roomy_session(max_new_tokens, max(context.lengths))
+        for example, length in enumerate(context.lengths):
+            session.read(context.keys_values[:, :, example, :, :length])
+            for index, rule in enumerate(rules):
+                text = session.write(rule, max_new_tokens)
+                where = example, index, slice(len(text))
+                tokens, exit_layers, confidences = zip(*text, strict=True)
+                result.token_ids[where] = tokens
+                result.exit_layers[where] = exit_layers
+                result.confidences[where] = confidences
+        return result
+
+    def _roomy_session(self, positions: int, source_positions: int) -> Session:
+        """The session in use, or where texts or sources are too long for it, one of larger buffers in its place."""
+        from calm_bench.decoding.cuda.session import Session  # imports triton, which is not everywhere
+
+        kept = self._session
+        if kept is None or positions > kept.positions or source_positions > kept.source_positions:
+            positions = power_of_two(max(positions, kept.positions if kept else SHORTEST_TEXT))
+            source_positions = power_of_two(max(source_positions, kept.source_positions if kept else SHORTEST_SOURCE))
+            self._session = kept = None  # its memory is free before another takes as much
+            self._session = kept = Session(self._weights, self._rows, positions, source_positions)
+        return kept

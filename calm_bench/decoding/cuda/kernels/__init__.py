@@ -1,0 +1,1 @@
+"""Triton kernels for one row: a layer, what happens at an exit, and the measures."""

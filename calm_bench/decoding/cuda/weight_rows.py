@@ -1,0 +1,71 @@
+"""A decoder's weights in the kernels' layout: each matrix has a row for every number that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from calm_bench.models.weights import Weights
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+}
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    qkv: Tensor  # (3 H d_kv, d)
+    out: Tensor  # (d, H d_kv)
+    cross_query: Tensor  # (H d_kv, d)
+    cross_out: Tensor  # (d, H d_kv)
+    wi: Tensor  # (d_ff or 2 d_ff, d)
+    wo: Tensor  # (d, d_ff)
+
+
+class WeightRows:
+    """What the kernels read of `Weights`, which they share where the layout is the same.
+
+    Attributes:
+        layers: the decoder's, in order.
+        self_keys_values: K and V rows of all layers' qkv, (L, 2 H d_kv, d).
+        embedding, head: (V, d).
+        learned: the learned measures' modules by name, in float32.
+        gated, activation: of the feed-forward blocks; the activation is a name in ACTIVATIONS.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.heads, self.d_kv, self.epsilon = weights.heads, weights.d_kv, weights.epsilon
+        self.depth, self.d_model, self.dtype = weights.depth, weights.d_model, weights.dtype
+        self.width = self.heads * self.d_kv
+        self.layers = [
+            LayerRows(
+                layer.qkv,
+                layer.out.T.contiguous(),
+                layer.cross_query,
+                layer.cross_out.T.contiguous(),
+                layer.feed_forward.wi,
+                layer.feed_forward.wo.T.contiguous(),
+            )
+            for layer in weights.decoder_layers
+        ]
+        self.d_ff = self.layers[0].wo.shape[1]
+        self.self_keys_values = weights.self_keys_values
+        self.embedding, self.head, self.learned = weights.embedding, weights.head, weights.learned
+        self.gated = weights.decoder_layers[0].feed_forward.gated
+        self.activation = activation_name(weights.decoder_layers[0].feed_forward.activation)
+
+
+def activation_name(activation: Callable[[Tensor], Tensor]) -> str | None:
+    """The name in ACTIVATIONS of what a function computes, or None."""
+    x = torch.linspace(-6, 6, 49)
+    for name, known in ACTIVATIONS.items():
+        if torch.allclose(activation(x), known(x), rtol=0, atol=1e-6):
+            return name
+    return None
