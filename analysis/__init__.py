@@ -17,9 +17,9 @@ from analysis.plots import (
     seconds_saved,
     threshold_decay,
 )
-from analysis.recertify import recertify
 from analysis.spread import spread
 from analysis.tables import certified, classifier_f1, efficiency, state_copying, text_lengths
+from analysis.trials import trials
 
 __all__ = [
     "Records",
@@ -38,11 +38,11 @@ __all__ = [
     "frontier",
     "load",
     "perturbation",
-    "recertify",
     "reliability",
     "seconds_saved",
     "spread",
     "state_copying",
     "text_lengths",
     "threshold_decay",
+    "trials",
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,10 +10,11 @@ from matplotlib.figure import Figure
 
 from analysis import plots, rules, scopes, style, tables
 from analysis.example import example
-from analysis.load import Records
+from analysis.load import Records, of_rules
 from analysis.plots.methods import COMPARED
-from analysis.recertify import DELTAS, recertify
 from analysis.scopes import Scope
+from analysis.trials import DELTAS, trials
+from calm_bench.calibration.promise import OBJECTIVES, Objective
 from calm_bench.errors import InputError
 
 EPSILONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -39,25 +41,23 @@ def _frontier(x: str) -> Make:
     return lambda part: plots.frontier(part.frontier, x, quality=_first(part, "quality"))
 
 
-def _consistency(objective: str) -> Make:
+def _consistency(objective: Objective) -> Make:
     """The trials of the certificates, and where the texts are at hand more of them on a finer grid of delta."""
 
     def drawn(part: Records) -> Figure:
         own = rules.own(part.certificates)
-        trials = own[own["objective"] == objective]
-        if len(part.generations):
-            deltas = sorted({*DELTAS[objective], *trials["delta"]})
-            method, epsilon = trials[["method", "epsilon"]].iloc[0] if len(trials) else ("ltt", 0.05)
-            trials = recertify(part.generations, objective, deltas=deltas, epsilons=[epsilon], method=method)
-        return plots.consistency(trials, objective, similarity=_first(part, "similarity"))
+        shown = own[own["objective"] == objective]
+        with suppress(InputError):  # W&B's part of a run has no losses
+            shown = trials(part, objective, deltas=sorted({*DELTAS[objective], *shown["delta"]}))
+        return plots.consistency(shown, objective, similarity=_first(part, "similarity"))
 
     return drawn
 
 
-def _tokens(draw: Callable[[pd.DataFrame, int], Figure]) -> Make:
+def _exits(draw: Callable[..., Figure]) -> Make:
     def drawn(part: Records) -> Figure:
-        chosen = rules.representative(rules.own(part.certificates), part.frontier)
-        return draw(rules.select(part.tokens, chosen), int(part.runs["layers"].max()))
+        exits = of_rules(part.exits, rules.representative(part))
+        return draw(exits, int(part.runs["layers"].max()))
 
     return drawn
 
@@ -68,21 +68,20 @@ def _coloured(part: Records) -> Figure:
 
 
 def _promises(part: Records) -> Figure:
-    pairs = part.certificates[["objective", "delta"]].drop_duplicates()
-    if not len(pairs):
-        raise InputError("no certificates in the runs")
+    deltas = part.certificates.groupby("objective")["delta"].unique()
     again = [
-        recertify(part.generations, str(objective), deltas=sorted(rows["delta"]), epsilons=EPSILONS)
-        for objective, rows in pairs.groupby("objective")
+        trials(part, objective, deltas=sorted(deltas[objective]), epsilons=EPSILONS)
+        for objective in OBJECTIVES
+        if objective in deltas
     ]
+    if not again:
+        raise InputError("no certificates in the runs")
     return plots.broken_promises(pd.concat(again, ignore_index=True))
 
 
 def _methods(part: Records) -> Figure:
-    adaptive = part.generations.loc[~part.generations["measure"].isin(rules.GRIDLESS), "measure"]
-    first = style.ordered(adaptive)[:1]
-    texts = part.generations[part.generations["measure"].isin([*first, "full"])]
-    tried = [recertify(texts, objective, method=method) for objective in ("textual", "risk") for method in COMPARED]
+    first = style.ordered(part.rules.loc[part.rules["kind"] == "adaptive", "measure"])[:1]
+    tried = [trials(part, objective, method=method, measures=first) for objective in OBJECTIVES for method in COMPARED]
     return plots.compare_methods(pd.concat(tried, ignore_index=True))
 
 
@@ -104,19 +103,19 @@ def _seconds(part: Records) -> Figure:
 
 
 def _efficiency(records: Records) -> tables.Table:
-    table = tables.efficiency(records.certificates, records.frontier, records.runs)
+    table = tables.efficiency(records.certificates, records.runs)
     lacks = tuple(tables.missing(table))
     return tables.Table(table, tables.efficiency_shown(table), tables.efficiency_note(table), lacks)
 
 
 def _certified(records: Records) -> tables.Table:
-    table = tables.certified(records.certificates, records.frontier)
+    table = tables.certified(records.certificates)
     losses = ", ".join(f"1 - {name}" for name in dict.fromkeys(records.runs["similarity"]))
     return tables.Table(table, tables.certified_shown(table), f"Losses: {losses}.")
 
 
 def _text_lengths(records: Records) -> tables.Table:
-    table = tables.text_lengths(records.generations)
+    table = tables.text_lengths(records.examples)
     return tables.Table(table, tables.text_lengths_shown(table), tables.text_lengths_note())
 
 
@@ -166,8 +165,8 @@ CATALOGUE = (
     Output("consistency-textual", "Textual loss and layers against δ", "Fig. B.1, B.3, B.7", _consistency("textual")),
     Output("consistency-risk", "Risk loss and layers against δ", "Fig. B.2, B.4, B.8", _consistency("risk")),
     Output("coloured-text", "A text by exit layer", "Fig. 4, B.5", _coloured),
-    Output("exit-histogram", "Tokens by exit layer", "", _tokens(plots.exit_histogram)),
-    Output("exit-by-position", "Exit layer along the text", "", _tokens(plots.exit_by_position)),
+    Output("exit-histogram", "Tokens by exit layer", "", _exits(plots.exit_histogram)),
+    Output("exit-by-position", "Exit layer along the text", "", _exits(plots.exit_by_position)),
     Output("reliability", "Confidence against agreement", "", _reliability),
     Output("broken-promises", "Broken promises against ε", "", _promises),
     Output("methods", "Methods of calibration", "", _methods),

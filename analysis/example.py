@@ -2,12 +2,11 @@
 
 import pandas as pd
 
-from analysis import rules
-from analysis.load import Records
+from analysis.load import Records, of_rules
 from analysis.style import ordered
 from calm_bench.errors import InputError
 
-KEYS = ["example_id", "measure", "threshold"]
+KEYS = ["run_id", "rule"]
 
 
 def example(part: Records, *, most: int = 3) -> pd.DataFrame:
@@ -24,42 +23,41 @@ def example(part: Records, *, most: int = 3) -> pd.DataFrame:
     Raises:
         InputError: the records hold no texts, no tokens, or no measure with two thresholds.
     """
-    if not len(part.tokens) or part.tokens["piece"].isna().any():
-        raise InputError("no tokens with their text in tokens.parquet")
-    measure, thresholds = _rules(part, most)
-    texts = part.generations[
-        (part.generations["measure"] == measure) & part.generations["threshold"].isin(thresholds)
-    ].drop_duplicates(KEYS)
-    full = part.generations[part.generations["measure"] == "full"].drop_duplicates("example_id")
-    full = full.set_index("example_id")
-    losses = texts.groupby("example_id")["textual_loss"].agg(["min", "max"])
-    length = full["n_tokens"].reindex(losses.index).fillna(0)
+    chosen = _rules(part, most)
+    texts = part.generations(chosen)
+    if not len(texts):
+        raise InputError("no texts in generations.parquet")
+    full = part.generations(part.rules[part.rules["kind"] == "full"]).set_index("example")
+    losses = texts.groupby(["example", "example_id"], as_index=False)["textual_loss"].agg(["min", "max"])
+    losses = losses.assign(length=losses["example"].map(full["n_tokens"]))
     differs = losses["min"] < losses["max"]
-    candidates = length[differs] if differs.any() else length
-    chosen = min(candidates[candidates == candidates.max()].index)
-    texts = texts[texts["example_id"] == chosen].set_index(KEYS)
-    about = pd.DataFrame(
-        {
-            "source": texts["source"],
-            "reference": texts["reference"].str[0],
-            "distance": texts["textual_loss"],
-            "risk": full.loc[chosen, "score"] - texts["score"],
-            "mean_exit_layer": texts["mean_exit_layer"],
-        }
-    ).reset_index()
-    speed = part.frontier[["measure", "threshold", "speedup"]].drop_duplicates(["measure", "threshold"])
-    about = about.merge(speed, how="left", on=["measure", "threshold"])
-    rows = part.tokens.merge(about, on=KEYS)
+    candidates = losses[differs] if differs.any() else losses
+    longest = candidates[candidates["length"] == candidates["length"].max()]
+    number = int(longest.sort_values("example_id")["example"].iloc[0])
+    about = part.examples[part.examples["example"] == number].iloc[0]
+    tokens = part.tokens(chosen, [number])
+    if not len(tokens) or tokens["piece"].isna().any():
+        raise InputError("no tokens with their text in tokens.parquet")
+    texts = texts[texts["example"] == number].assign(
+        source=about["source"],
+        reference=about["references"][0],
+        distance=lambda rows: rows["textual_loss"],
+        risk=lambda rows: float(full["score"][number]) - rows["score"],
+    )
+    texts = texts.merge(part.frontier[[*KEYS, "speedup"]], how="left", on=KEYS)
+    columns = ["source", "reference", "distance", "risk", "mean_exit_layer", "speedup"]
+    rows = tokens.merge(texts[[*KEYS, *columns]], on=KEYS)
     return rows.sort_values(["threshold", "position"], ascending=[False, True]).reset_index(drop=True)
 
 
-def _rules(part: Records, most: int) -> tuple[str, list[float]]:
-    whole = part.certificates[part.certificates["trial"].isna() & part.certificates["threshold"].notna()]
-    grid = part.frontier[~part.frontier["measure"].isin(rules.GRIDLESS)]
-    for frame in (whole, grid):
+def _rules(part: Records, most: int) -> pd.DataFrame:
+    certificates = part.certificates
+    whole = certificates[certificates["trial"].isna() & certificates["threshold"].notna()]
+    certified = of_rules(part.rules, whole)
+    for frame in (certified, part.rules[part.rules["kind"] == "adaptive"]):
         for measure in ordered(frame["measure"]):
-            thresholds = sorted(frame.loc[frame["measure"] == measure, "threshold"].unique(), reverse=True)
-            if len(thresholds) >= 2:
-                ends = [thresholds[0], thresholds[-1]]
-                return measure, thresholds if frame is whole and len(thresholds) <= most else ends
-    raise InputError("no measure with two thresholds in frontier.parquet")
+            rows = frame[frame["measure"] == measure].sort_values("threshold", ascending=False)
+            rows = rows.drop_duplicates("threshold")
+            if len(rows) >= 2:
+                return rows if frame is certified and len(rows) <= most else rows.iloc[[0, -1]]
+    raise InputError("no measure with two thresholds in the rules")

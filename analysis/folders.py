@@ -1,5 +1,6 @@
 """Which run folders count, and which of them may share a figure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any
 import pandas as pd
 
 from analysis import naming
-from analysis.sources import PARTIAL
+from analysis.places import PARTIAL
+from calm_bench.calibration import Outcomes
 from calm_bench.errors import InputError
+from calm_bench.records import losses
+from calm_bench.records.rules import named
 from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import Run, run_folders
 
@@ -70,11 +74,48 @@ class Finished:
         identity = (self.about.get("summary") or {}).get("model_identity")
         return f"{naming.same(self.config)} {identity}"
 
-    def read(self, table: str) -> pd.DataFrame:
-        """One of the run's tables; empty where the run was asked for none, or where W&B has only a part of the run."""
-        if (table in OPTIONAL or PARTIAL in self.about) and not self.record.file(table).exists():
-            return pd.DataFrame(columns=SCHEMAS[table].names)
-        return self.record.read(table)
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """What its rules did on its examples."""
+        return losses.outcomes(self.record)
+
+    def has(self, table: str) -> bool:
+        """Whether it has this table; one that it must have and lacks is named when it is read."""
+        return table in self.record.tables or not (table in OPTIONAL or PARTIAL in self.about)
+
+    def read(
+        self, table: str, rules: Collection[int] | None = None, examples: Collection[int] | None = None
+    ) -> pd.DataFrame:
+        """One of the run's tables, or its rows of these rules and examples, with readable columns beside the numbers.
+
+        Empty where the run was asked for none, or where W&B has only a part of the run.
+        """
+        if not self.has(table):
+            return self._readable(pd.DataFrame(columns=SCHEMAS[table].names))
+        return self._readable(self.record.table(table).read(rules=rules, examples=examples))
+
+    def check(self) -> None:
+        """Raise InputError where one of its tables is not what was written."""
+        for table in self.record.tables:
+            self.record.table(table)
+
+    @cached_property
+    def _rules(self) -> pd.DataFrame:
+        return self.record.read("rules")
+
+    @cached_property
+    def _examples(self) -> pd.Series:
+        ids = self.record.read("examples", ["example", "id"]) if self.has("examples") else None
+        return pd.Series(dtype=str) if ids is None else ids.set_index("example")["id"]
+
+    def _readable(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """With the run's identity, measure and threshold after rule, and example_id after example."""
+        if "rule" in frame:
+            frame = named(frame, self._rules)
+        if "example" in frame and "id" not in frame:
+            frame.insert(list(frame.columns).index("example") + 1, "example_id", frame["example"].map(self._examples))
+        frame = frame.rename(columns={"id": "example_id", "name": "rule_name"})
+        return frame.assign(**self.identity)[[*self.identity, *frame.columns]]
 
     def _called(self, key: str) -> str:
         value = self.config.get(key)

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from analysis import sources
+from analysis import places
 from analysis.folders import Finished
 from calm_bench.errors import InputError
 from calm_bench.records.scalars import scalars
@@ -22,8 +22,8 @@ def listing(paths: Sequence[Path]) -> list[str]:
     that cannot be read comes last, with the reason. Raises InputError where there is none.
     """
     with TemporaryDirectory(prefix="calm-bench-") as scratch:
-        places, _ = sources.run_folders(paths, None, Path(scratch))
-        folders = dict.fromkeys(folder.resolve() for place in places for folder in run_folders(place))
+        at, _ = places.run_folders(paths, None, Path(scratch))
+        folders = dict.fromkeys(folder.resolve() for place in at for folder in run_folders(place))
         if not folders:
             raise InputError(f"no run in {', '.join(map(str, paths))}: expected folders that hold a {RUN_FILE}")
         rows, unreadable = [], []
@@ -47,7 +47,7 @@ def _row(record: Run) -> tuple[str, ...]:
 
 
 def _certified(record: Run) -> str:
-    if not (record.file("certificates").exists() and record.file("frontier").exists()):
+    if not ({"certificates", "frontier", "rules"} <= set(record.tables)):
         return ""
     layers: dict[str, list[float]] = {}
     for name, value in scalars(record).items():

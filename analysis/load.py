@@ -2,21 +2,19 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis import folders, naming, sources
+from analysis import folders, naming, places
+from analysis.folders import Finished
 from calm_bench.errors import InputError
 
-TABLES = ("generations", "tokens", "frontier", "certificates", "timings", *folders.PROBES)
-IDENTITY = ("run_id", "name", "task", "model", "group")
-BASELINES = ("static", "oracle", "full")
+TABLES = ("rules", "examples", "exits", "frontier", "certificates", "timings", *folders.PROBES)
 
 
 @dataclass(frozen=True)
@@ -25,24 +23,50 @@ class Records:
 
     Every frame carries run_id, name (the experiment), task, model and group; group names the runs that may share a
     figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
-    The other columns are those of the files of the same name (calm_bench.records.schema).
+    The other columns are those of the files of the same name (calm_bench.records.schema); beside the number of a rule
+    stand measure (a confidence measure, full, oracle or static) and threshold (λ, or the layer of static), beside that
+    of an example its example_id. A rule is told from every other by run_id and rule.
 
     runs: one row per run, with setup (the group whatever its seed), created, seed, command (what was typed to make it),
         config (the resolved one), layers (L of the model), quality (the score's name), similarity (that of the losses,
         1 - similarity), commit, hardware, promises (list of sentences) and folder.
+    certificates: also with the score and the speedups of the certified rule, as `frontier` has them.
+    stored: by run_id, what is read only when it is asked for: `generations`, `tokens`, and the losses.
     notes: what was left out or separated, one sentence each.
     """
 
     runs: pd.DataFrame
-    generations: pd.DataFrame
-    tokens: pd.DataFrame
+    rules: pd.DataFrame
+    examples: pd.DataFrame
+    exits: pd.DataFrame
     frontier: pd.DataFrame
     certificates: pd.DataFrame
     timings: pd.DataFrame
     reliability: pd.DataFrame
     perturbation: pd.DataFrame
     classifier_f1: pd.DataFrame
+    stored: Mapping[str, Finished] = field(repr=False)
     notes: tuple[str, ...] = ()
+    scratch: TemporaryDirectory[str] | None = field(default=None, repr=False)
+    """Where runs lie that W&B had: it is gone when nobody has these records any more."""
+
+    def generations(self, rules: pd.DataFrame, examples: Collection[int] | None = None) -> pd.DataFrame:
+        """The texts of `rules` (some of this frame's rows) on these or all examples, with their scores and losses."""
+        return self._read("generations", rules, examples)
+
+    def tokens(self, rules: pd.DataFrame, examples: Collection[int] | None = None) -> pd.DataFrame:
+        """The same of tokens; there may be tens of millions, so ask for few rules or few examples."""
+        return self._read("tokens", rules, examples)
+
+    def _read(self, table: str, rules: pd.DataFrame, examples: Collection[int] | None) -> pd.DataFrame:
+        groups = dict(zip(self.runs["run_id"], self.runs["group"], strict=True))
+        parts = [
+            self.stored[str(run_id)].read(table, chosen["rule"].tolist(), examples).assign(group=groups[run_id])
+            for run_id, chosen in rules.groupby("run_id", sort=False)
+        ]
+        if not parts:
+            raise InputError(f"no rule to read {table}.parquet for")
+        return _stack(parts)
 
     @property
     def groups(self) -> list[str]:
@@ -52,18 +76,21 @@ class Records:
     def of(self, group: str) -> "Records":
         """The records of one group. Baselines that several of its runs hold are kept once."""
         part = self.only(self.runs["group"] == group)
+        baseline = part.rules["kind"] != "adaptive"
+        first = part.rules.groupby("measure")["run_id"].transform("first")
+        kept = part.rules[~baseline | (part.rules["run_id"] == first)]
         return dataclasses.replace(
             part,
-            generations=_baselines_once(part.generations),
-            tokens=_baselines_once(part.tokens),
-            frontier=_baselines_once(part.frontier),
+            rules=kept.reset_index(drop=True),
+            frontier=of_rules(part.frontier, kept),
+            exits=of_rules(part.exits, kept),
         )
 
     def only(self, chosen: pd.Series) -> "Records":
         """The records of the runs where `chosen`, as long as `runs`, is true."""
         ids = self.runs.loc[chosen, "run_id"]
-        parts = {name: getattr(self, name) for name in ("runs", *TABLES)}
-        parts = {name: _rows_of(frame, ids).reset_index(drop=True) for name, frame in parts.items()}
+        frames = {name: getattr(self, name) for name in ("runs", *TABLES)}
+        parts = {name: frame[frame["run_id"].isin(ids)].reset_index(drop=True) for name, frame in frames.items()}
         return dataclasses.replace(self, **parts)
 
     def setting(self, key: str) -> pd.Series:
@@ -85,29 +112,55 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
         InputError: a path holds no finished run, a file is torn or lacks a column, or is of another schema.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    with TemporaryDirectory(prefix="calm-bench-") as scratch:
-        places, partial = sources.run_folders([Path(path) for path in given], wandb, Path(scratch))
-        found, notes = folders.finished(places)
-        if not found:
-            where = ", ".join([*map(str, given), *([wandb] if wandb else [])]) or "no path given"
-            raise InputError(
-                f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
-            )
-        grouped, more = folders.group(found)
-        notes = [*partial, *notes, *more]
-        if not quiet:
-            for note in notes:
-                print(note, file=sys.stderr)
-        frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
-        for run in grouped:
-            for name in TABLES:
-                frames[name].append(_with_identity(run.read(name), run.identity))
-        rows = [run.identity | _about(run) for run in grouped]
+    scratch = TemporaryDirectory(prefix="calm-bench-")
+    at, partial = places.run_folders([Path(path) for path in given], wandb, Path(scratch.name))
+    found, notes = folders.finished(at)
+    if not found:
+        where = ", ".join([*map(str, given), *([wandb] if wandb else [])]) or "no path given"
+        raise InputError(
+            f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
+        )
+    grouped, more = folders.group(found)
+    frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    rows, stored = [], {}
+    for run in grouped:
+        try:
+            run.check()
+            read = {name: _tidy(run, name) for name in TABLES}
+            about = run.identity | _about(run)
+        except InputError as error:
+            more.append(f"left out {run.run_id}: {error}")
+            continue
+        for name, frame in read.items():
+            frames[name].append(frame)
+        rows.append(about)
+        stored[run.run_id] = run
+    notes = [*partial, *notes, *more]
+    if not rows:
+        raise InputError(notes[-1])
+    if not quiet:
+        for note in notes:
+            print(note, file=sys.stderr)
     tables = {name: _stack(parts) for name, parts in frames.items()}
-    return Records(runs=pd.DataFrame(rows), **tables, notes=tuple(notes))
+    return Records(runs=pd.DataFrame(rows), **tables, stored=stored, notes=tuple(notes), scratch=scratch)
 
 
-def _about(run: "folders.Finished") -> dict[str, Any]:
+def of_rules(frame: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `frame` whose run_id and rule are among those of `rules`."""
+    keys = ["run_id", "rule"]
+    wanted = pd.MultiIndex.from_frame(rules[keys])
+    return frame[pd.MultiIndex.from_frame(frame[keys]).isin(wanted)].reset_index(drop=True)
+
+
+def _tidy(run: Finished, table: str) -> pd.DataFrame:
+    frame = run.read(table)
+    if table == "certificates":
+        speedups = ["score", "speedup", "speedup_low", "speedup_high"]
+        return frame.merge(run.read("frontier")[["rule", *speedups]], how="left", on="rule")
+    return frame
+
+
+def _about(run: Finished) -> dict[str, Any]:
     summary = run.about.get("summary") or {}
     layers = summary.get("layers") or run.read("frontier")["mean_exit_layer"].max()
     environment = run.about.get("environment") or {}
@@ -128,27 +181,6 @@ def _about(run: "folders.Finished") -> dict[str, Any]:
     }
 
 
-def _with_identity(frame: pd.DataFrame, identity: dict[str, str]) -> pd.DataFrame:
-    return frame.assign(**{key: identity[key] for key in IDENTITY})[[*IDENTITY, *frame.columns]]
-
-
 def _stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else parts[0]
-
-
-def _rows_of(frame: pd.DataFrame, run_ids: "pd.Series[str]") -> pd.DataFrame:
-    """The rows of these runs; those of one run lie together, and a slice of a million tokens copies nothing."""
-    places = np.flatnonzero(frame["run_id"].isin(run_ids))
-    if len(places) and len(places) == places[-1] - places[0] + 1:
-        return frame.iloc[places[0] : places[-1] + 1]
-    return frame.iloc[places]
-
-
-def _baselines_once(frame: pd.DataFrame) -> pd.DataFrame:
-    if frame["run_id"].nunique() < 2:
-        return frame
-    baseline = frame["measure"].isin(BASELINES)
-    first = frame.loc[baseline].groupby("measure")["run_id"].transform("first")
-    keep = frame.loc[baseline, "run_id"] == first
-    return frame[~baseline | keep.reindex(frame.index, fill_value=False)].reset_index(drop=True)

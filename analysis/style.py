@@ -25,6 +25,7 @@ MARKERS = {"softmax": "o", "state": "s", "classifier": "^", "static": "D", "orac
 DASHES = {"static": "--", "full": ":"}
 MEASURES = tuple(COLOURS)
 ADAPTIVE = ("softmax", "state", "classifier")
+BASELINES = ("static", "oracle", "full")  # what stands in a measure's place for a rule that asks none
 # For measures from outside the package: the rest of the palette, in order.
 SPARE = (("#E69F00", "v"), ("#56B4E9", "X"), ("#B8A800", "<"))
 
@@ -103,7 +104,7 @@ def layer_colours(layers: int) -> list[tuple[str, str]]:
 def ordered(measures: Iterable[str]) -> list[str]:
     """Measures in the order of every legend: the paper's three, others by name, then the baselines."""
     known = {measure: place for place, measure in enumerate(ADAPTIVE)}
-    last = {"static": 101, "oracle": 102, "full": 103}
+    last = {measure: place for place, measure in enumerate(BASELINES, start=101)}
     return sorted(set(measures), key=lambda m: (known.get(m, last.get(m, 50)), m))
 
 

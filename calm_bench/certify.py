@@ -1,9 +1,9 @@
-"""`python -m calm_bench.certify RUN ...`: new promises from old records. For a program: `calm_bench.recertify`.
+"""`python -m calm_bench.certify RUN ...`: new promises from old records. For a program: `calm_bench.new_promises`.
 
 Nothing but the command is here: imported, this module would take the name of the function `calm_bench.certify`.
 """
 
-from calm_bench.recertify import main
+from calm_bench.new_promises import main
 
 if __name__ == "__main__":
     main()

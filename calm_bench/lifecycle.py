@@ -14,7 +14,7 @@ import torch
 from calm_bench import experiment, processes
 from calm_bench.config import Config
 from calm_bench.errors import InputError
-from calm_bench.records.stages import StageCache, locked
+from calm_bench.records.stage_cache import StageCache, locked
 from calm_bench.records.store import Run
 from calm_bench.stages.identity import run_id
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from calm_bench.calibration.promise import promise
+from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 
 LEGEND = (
@@ -23,7 +24,7 @@ def lines(run: Run) -> list[str]:
         "",
         *table(run, issued(run)),
         "",
-        *_beside(run.info["summary"].get("beside", [])),
+        *_beside(run.info["summary"].get("beside", []), run.read("rules")),
         *_speed(run.info["summary"]["speed"]),
         *_precision(run),
         *in_words(issued(run)),
@@ -41,14 +42,15 @@ def title(run: Run) -> str:
 
 def issued(run: Run) -> pd.DataFrame:
     """The certificates made on all examples, with the column promise: one sentence each."""
-    certificates = run.read("certificates")
+    certificates = named(run.read("certificates"), run.read("rules"))
     rows = certificates[certificates["trial"].isna()]
     return rows.assign(promise=[_promise(row) for _, row in rows.iterrows()])
 
 
 def table(run: Run, certificates: pd.DataFrame) -> list[str]:
     """The full model, a line for each of these certificates, and the legend."""
-    return [*_aligned(_certified(certificates, run.read("certificates"), run.read("frontier"))), "", *LEGEND]
+    frontier = named(run.read("frontier"), run.read("rules"))
+    return [*_aligned(_certified(certificates, run.read("certificates"), frontier)), "", *LEGEND]
 
 
 def in_words(certificates: pd.DataFrame) -> list[str]:
@@ -78,8 +80,7 @@ def _certified(issued: pd.DataFrame, certificates: pd.DataFrame, frontier: pd.Da
         ["full model", "", "", "", "", *_rule(full), "", ""],
     ]
     for _, row in issued.iterrows():
-        same = frontier["measure"].eq(row["measure"]) & frontier["threshold"].eq(row["threshold"])
-        rule = full if pd.isna(row["threshold"]) else frontier[same].iloc[0]
+        rule = frontier[frontier["rule"] == row["rule"]].iloc[0]
         threshold = "full model" if pd.isna(row["threshold"]) else f"{row['threshold']:g}"
         what = [row["measure"], row["objective"], row["method"], f"{row['delta']:g}", threshold]
         sure = row["guarantee"] == "probability"
@@ -100,15 +101,14 @@ def _broken(certificates: pd.DataFrame, row: pd.Series) -> str:
     return f"{broken.mean():.2f} ({broken.sum()}/{len(trials)})" if len(trials) else ""
 
 
-def _beside(entries: list[dict[str, Any]]) -> list[str]:
+def _beside(entries: list[dict[str, Any]], rules: pd.DataFrame) -> list[str]:
     if not entries:
         return []
-    rules = dict.fromkeys((entry["measure"], entry["threshold"]) for entry in entries)
     rows = [["score, 95% interval", *dict.fromkeys(entry["metric"] for entry in entries)]]
-    for measure, threshold in rules:
-        own = [entry for entry in entries if (entry["measure"], entry["threshold"]) == (measure, threshold)]
-        name = "full model" if threshold is None else f"{measure} {threshold:g}"
-        rows.append([name, *(f"{entry['score']:.1f} ({entry['low']:.1f} to {entry['high']:.1f})" for entry in own)])
+    for rule, name in zip(rules["rule"], rules["name"], strict=True):
+        if own := [entry for entry in entries if entry["rule"] == rule]:
+            cells = (f"{entry['score']:.1f} ({entry['low']:.1f} to {entry['high']:.1f})" for entry in own)
+            rows.append(["full model" if name == "full" else name, *cells])
     return [*_aligned(rows), ""]
 
 

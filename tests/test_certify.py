@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm_bench import recertify, summary
-from calm_bench.calibration import METHODS, Method, Verdict
+from calm_bench import new_promises, summary
 from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
 from calm_bench.metrics.bleu import Bleu
@@ -19,7 +18,7 @@ from calm_bench.metrics.chrf import ChrF
 from calm_bench.metrics.rouge import Rouge1
 from calm_bench.records.store import Run
 from calm_bench.stages.beside import beside
-from calm_bench.stages.certify import certificates, frontier
+from calm_bench.stages.promise import certificates, frontier
 from calm_bench.stages.score import Scores, score
 from tests import cli
 
@@ -263,7 +262,7 @@ def test_the_command_on_a_real_record(tiny_checkpoint: Path, tmp_path: Path) -> 
 
     program = (
         "import sys\n"
-        "from calm_bench.recertify import main\n"
+        "from calm_bench.new_promises import main\n"
         "main(sys.argv[1:])\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )

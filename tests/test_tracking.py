@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.offline import OfflineRun, read, records_of
-from calm_bench.records.stages import locked
+from calm_bench.records.stage_cache import locked
 from calm_bench.records.store import Run
 from tests import cli
 

@@ -10,7 +10,7 @@ from calm_bench.errors import InputError
 def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "similarity") -> Figure:
     """Above: mean test loss against delta, with the diagonal that the promise draws. Below: mean exit layer.
 
-    frame: rows of certificates.parquet, or of `recertify` for a finer grid of delta; only held-out trials count.
+    frame: rows of certificates.parquet, or of `analysis.trials` for a finer grid of delta; only held-out trials count.
     objective: "textual" or "risk". similarity: the metric in the losses, for the axis.
     Bands are one standard deviation over trials, as in the paper. n counts the examples a trial calibrates on.
 

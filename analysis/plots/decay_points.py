@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import rules, style
+from analysis import style
 from calm_bench.errors import InputError
 
 MARKERS = ("o", "s", "^", "D", "v", "X")
@@ -20,7 +20,7 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
     Raises:
         InputError: no adaptive rule with a tau, or two runs with one tau.
     """
-    points = frame[~frame["measure"].isin(rules.GRIDLESS) & frame["tau"].notna()]
+    points = frame[~frame["measure"].isin(style.BASELINES) & frame["tau"].notna()]
     if not len(points):
         raise InputError("no rule of an adaptive measure with threshold.tau set")
     for (tau, measure), rows in points.groupby(["tau", "measure"]):

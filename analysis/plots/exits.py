@@ -7,78 +7,83 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis import style
 from calm_bench.errors import InputError
+from calm_bench.records.exits import by_layer, by_position
 
 
-def exit_histogram(tokens: pd.DataFrame, layers: int) -> Figure:
+def exit_histogram(exits: pd.DataFrame, layers: int) -> Figure:
     """Share of tokens that leave at each layer 1..L, one group of bars per measure.
 
-    tokens: rows of tokens.parquet, one rule per measure (several are pooled). layers: L of the model.
+    exits: rows of exits.parquet, one rule per measure (several are pooled). layers: L of the model.
 
     Raises:
         InputError: no tokens.
     """
-    _filled(tokens)
+    _filled(exits)
     with style.context():
         fig, axes = style.figure(height=2.5)
         ax = axes[0, 0]
-        measures = style.ordered(tokens["measure"])
+        measures = style.ordered(exits["measure"])
         width = 0.8 / len(measures)
+        shares = by_layer(exits, ["measure"]).set_index(["measure", "layer"])["share"]
         for place, measure in enumerate(measures):
-            rows = tokens[tokens["measure"] == measure]
-            share = rows["exit_layer"].value_counts(normalize=True).reindex(range(1, layers + 1), fill_value=0.0)
+            share = shares[measure].reindex(range(1, layers + 1), fill_value=0.0)
             left = np.arange(1, layers + 1) - 0.4 + width * (place + 0.5)
-            ax.bar(left, share.to_numpy(), width, color=style.look(measure)[0], label=_rule(measure, rows), linewidth=0)
+            label = _rule(measure, exits)
+            ax.bar(left, share.to_numpy(), width, color=style.look(measure)[0], label=label, linewidth=0)
         ax.set_xlabel(f"exit layer ({layers} = nothing skipped)")
         ax.set_ylabel("share of tokens")
         ax.set_xticks(range(1, layers + 1))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.grid(axis="x", visible=False)
-        ax.set_title(style.caption(tokens, f"n = {tokens['example_id'].nunique()} texts"))
+        ax.set_title(style.caption(exits, f"n = {_texts(exits)} texts"))
         style.legend(fig, ax)
     return fig
 
 
-def exit_by_position(tokens: pd.DataFrame, layers: int, *, least: int = 20) -> Figure:
+def exit_by_position(exits: pd.DataFrame, layers: int, *, least: int = 20) -> Figure:
     """Mean exit layer of the token at each position, one curve per measure.
 
-    tokens: rows of tokens.parquet, one rule per measure. Bands are 95% normal intervals of the mean. Positions that
+    exits: rows of exits.parquet, one rule per measure. Bands are 95% normal intervals of the mean. Positions that
     fewer than `least` texts reach are left out, because their mean says more about those texts than about the
     position.
 
     Raises:
         InputError: no tokens, or no position that `least` texts reach.
     """
-    _filled(tokens)
+    _filled(exits)
     with style.context():
         fig, axes = style.figure(height=2.5)
         ax = axes[0, 0]
-        for measure in style.ordered(tokens["measure"]):
-            rows = tokens[tokens["measure"] == measure]
-            stats = rows.groupby("position")["exit_layer"].agg(["mean", "std", "size"])
-            stats = stats[stats["size"] >= least]
-            half = 1.96 * stats["std"].fillna(0.0) / np.sqrt(stats["size"])
+        means = by_position(exits, ["measure"])
+        means = means[means["n_tokens"] >= least]
+        for measure in style.ordered(exits["measure"]):
+            rows = means[means["measure"] == measure]
+            mean, half = rows["mean_exit_layer"], 1.96 * rows["exit_layer_sd"].fillna(0.0) / np.sqrt(rows["n_tokens"])
             colour, marker = style.look(measure)
-            steps = stats.index + 1
-            ax.fill_between(steps, stats["mean"] - half, stats["mean"] + half, color=colour, alpha=0.12, linewidth=0)
-            ax.plot(steps, stats["mean"], color=colour, marker=marker, markevery=0.1, label=_rule(measure, rows))
-        if not any(len(line.get_xdata()) for line in ax.get_lines()):
+            steps = rows["position"] + 1
+            ax.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.12, linewidth=0)
+            ax.plot(steps, mean, color=colour, marker=marker, markevery=0.1, label=_rule(measure, exits))
+        if not len(means):
             raise InputError(f"no position is reached by {least} texts: too few examples for exit layers by position")
         ax.set_ylim(1, layers)
         ax.set_xlabel("position of the token in the text")
         ax.set_ylabel("mean exit layer")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_title(
-            style.caption(tokens, f"n = {tokens['example_id'].nunique()}", f"positions in {least} texts or more")
-        )
+        ax.set_title(style.caption(exits, f"n = {_texts(exits)}", f"positions in {least} texts or more"))
         style.legend(fig, ax)
     return fig
 
 
-def _filled(tokens: pd.DataFrame) -> None:
-    if not len(tokens):
-        raise InputError("no tokens of a rule to draw in tokens.parquet")
+def _filled(exits: pd.DataFrame) -> None:
+    if not len(exits):
+        raise InputError("no tokens of a rule to draw in exits.parquet")
 
 
-def _rule(measure: str, rows: pd.DataFrame) -> str:
-    thresholds = rows["threshold"].dropna().unique()
+def _texts(exits: pd.DataFrame) -> int:
+    """How many texts a rule has: every one has a first token."""
+    return int(exits[exits["position"] == 0].groupby(["run_id", "rule"])["count"].sum().max())
+
+
+def _rule(measure: str, exits: pd.DataFrame) -> str:
+    thresholds = exits.loc[exits["measure"] == measure, "threshold"].dropna().unique()
     return f"{measure}, λ={thresholds[0]:g}" if len(thresholds) == 1 else measure

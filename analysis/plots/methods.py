@@ -17,8 +17,8 @@ CHANCE = "a held-out mean varies too: more than ε of them above δ need break n
 def compare_methods(frame: pd.DataFrame) -> Figure:
     """Above: mean layers against delta, one curve per method. Below: share of trials whose held-out loss exceeds delta.
 
-    frame: rows of `recertify` with several methods (names in METHODS) and one measure; a column of panels for each
-    objective. Bands are one standard deviation over trials. The dashed line is epsilon, the share of failures that
+    frame: rows of `analysis.trials` with several methods (names in METHODS) and one measure; a column of panels for
+    each objective. Bands are one standard deviation over trials. The dashed line is epsilon, the share of failures that
     methods with a guarantee in probability allow; crc promises the mean loss in expectation only, so its share has no
     limit. The promise is about the mean of all texts there could be; that of the few held out varies around it, so that
     a tight method's share lies above epsilon without a promise broken.

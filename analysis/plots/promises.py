@@ -12,8 +12,9 @@ from calm_bench.errors import InputError
 def broken_promises(frame: pd.DataFrame) -> Figure:
     """Share of trials whose held-out loss exceeds delta, against epsilon, one panel per objective and delta.
 
-    frame: rows of certificates.parquet or of `recertify` (which has several epsilon). The dashed diagonal is what the
-    promise allows. The held-out part is finite, and trials of one set overlap, so a point may lie above it by chance.
+    frame: rows of certificates.parquet or of `analysis.trials`, which has several epsilon. The dashed diagonal is what
+    the promise allows. The held-out part is finite and trials of one set overlap, so a point may lie above it by
+    chance.
 
     Raises:
         InputError: no trials.

@@ -12,27 +12,31 @@ from calm_bench.errors import InputError
 def savings(timings: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Layers and decoder seconds per token saved by each timed arm, relative to the full model of the same run.
 
-    timings: rows of timings.parquet; arms other than a rule's and the full model's (Hugging Face generate(), whole
-    grids) are left out. Returns one row per run and arm, with measure, threshold, layers_saved,
-    seconds_saved and its 95% bootstrap interval over texts, seconds_low and seconds_high, all as shares of the full
-    model's. Encoder time is left out on both sides: no exit can save it.
+    timings: rows of timings.parquet; arms other than a rule's (Hugging Face generate(), whole grids) are left out.
+    Returns one row per run and rule, with measure, threshold, layers_saved, seconds_saved and its 95% bootstrap
+    interval over texts, seconds_low and seconds_high, all as shares of the full model's. Encoder time is left out on
+    both sides: no exit can save it.
 
     Raises:
         InputError: no timing of the full model.
     """
-    decoder = timings.assign(decoder=timings["seconds"] - timings["encoder_seconds"].fillna(0.0))
-    per_text = decoder.groupby(
-        ["run_id", "arm", "measure", "threshold", "example_id"], dropna=False, as_index=False
-    ).agg(decoder=("decoder", "median"), n_tokens=("n_tokens", "first"), mean_exit_layer=("mean_exit_layer", "mean"))
+    ours = timings[timings["arm"] == "rule"]
+    decoder = ours.assign(decoder=ours["seconds"] - ours["encoder_seconds"].fillna(0.0))
+    keys = ["run_id", "rule", "measure", "threshold", "example"]
+    per_text = decoder.groupby(keys, dropna=False, as_index=False).agg(
+        decoder=("decoder", "median"), n_tokens=("n_tokens", "first"), mean_exit_layer=("mean_exit_layer", "mean")
+    )
     rows = []
     for run_id, run in per_text.groupby("run_id"):
-        full = run[run["arm"] == "full"].set_index("example_id")
-        for (arm, measure, threshold), texts in run[run["threshold"].notna()].groupby(["arm", "measure", "threshold"]):
-            rule = texts.set_index("example_id")
-            both = rule.index.intersection(full.index)
+        full = run[run["measure"] == "full"].set_index("example")
+        for (rule, measure, threshold), texts in run[run["threshold"].notna()].groupby(
+            ["rule", "measure", "threshold"]
+        ):
+            own = texts.set_index("example")
+            both = own.index.intersection(full.index)
             if len(both):
-                saved = _saved(rule.loc[both], full.loc[both], resamples, seed)
-                rows.append({"run_id": run_id, "arm": arm, "measure": measure, "threshold": threshold, **saved})
+                saved = _saved(own.loc[both], full.loc[both], resamples, seed)
+                rows.append({"run_id": run_id, "rule": rule, "measure": measure, "threshold": threshold, **saved})
     if not rows:
         raise InputError("no timing of the full model beside another rule in timings.parquet")
     return pd.DataFrame(rows)
@@ -48,7 +52,7 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
         InputError: no timing of the full model.
     """
     points = savings(timings)
-    texts = timings.loc[timings["arm"] == "full", "example_id"].nunique()
+    texts = timings.loc[timings["arm"] == "rule", "example"].nunique()
     with style.context():
         fig, axes = style.figure(height=2.9)
         ax = axes[0, 0]

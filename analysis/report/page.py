@@ -67,7 +67,7 @@ def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
 
 def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
     try:
-        table = tables.certified(part.certificates, part.frontier)
+        table = tables.certified(part.certificates)
     except InputError:
         return [], None
     shown = tables.certified_shown(table).drop(columns="experiment")

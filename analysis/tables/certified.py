@@ -7,7 +7,7 @@ from calm_bench.errors import InputError
 KEYS = ["group", "objective", "delta", "epsilon", "method", "measure"]
 
 
-def certified(certificates: pd.DataFrame, frontier: pd.DataFrame) -> pd.DataFrame:
+def certified(certificates: pd.DataFrame) -> pd.DataFrame:
     """One row per group, objective, delta and measure: the threshold certified on all n examples, and the trials.
 
     Columns: group, objective, delta, epsilon, method, measure, n, threshold (NaN = the full model), p_value, layers,
@@ -20,15 +20,8 @@ def certified(certificates: pd.DataFrame, frontier: pd.DataFrame) -> pd.DataFram
     if not len(certificates):
         raise InputError("no certificates in the runs")
     chosen = certificates[certificates["trial"].isna()]
-    points = frontier[["group", "measure", "threshold", "score", "speedup"]].rename(columns={"measure": "rule"})
-    # A certificate without a threshold stands for the full model, whose row in the frontier has none either.
-    rows = chosen.assign(rule=chosen["measure"].where(chosen["threshold"].notna(), "full"))
-    rows = rows.merge(
-        points.drop_duplicates(["group", "rule", "threshold"]), how="left", on=["group", "rule", "threshold"]
-    )
-    rows = rows.merge(_trials(certificates), how="left", on=KEYS)
-    rows = rows.rename(columns={"n_calibration": "n", "mean_exit_layer": "layers", "mean_test_loss": "test_loss_"})
-    rows["test_loss"] = rows.pop("test_loss_")
+    rows = chosen.drop(columns="test_loss").merge(_trials(certificates), how="left", on=KEYS)
+    rows = rows.rename(columns={"n_calibration": "n", "mean_exit_layer": "layers"})
     rows["trials"] = rows["trials"].fillna(0).astype(int)
     order = ["n", "threshold", "p_value", "layers", "score", "speedup", "trials", "broken", "test_loss"]
     return rows[[*KEYS, *order]].reset_index(drop=True)
@@ -38,7 +31,7 @@ def _trials(certificates: pd.DataFrame) -> pd.DataFrame:
     held_out = certificates[certificates["trial"].notna() & certificates["test_loss"].notna()]
     broken = held_out.assign(broken=held_out["test_loss"] > held_out["delta"])
     return broken.groupby(KEYS, as_index=False).agg(
-        trials=("broken", "size"), broken=("broken", "sum"), mean_test_loss=("test_loss", "mean")
+        trials=("broken", "size"), broken=("broken", "sum"), test_loss=("test_loss", "mean")
     )
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis import paper
 from analysis.tables.formats import with_interval
-from analysis.tables.sources import OURS, PUBLISHED
+from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
 OBJECTIVES = ("geometric", "independent")

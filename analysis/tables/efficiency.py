@@ -7,9 +7,8 @@ import pandas as pd
 from analysis import paper
 from analysis.spread import spread
 from analysis.style import ordered
-from analysis.tables.certified import certified
 from analysis.tables.formats import with_interval
-from analysis.tables.sources import OURS, PUBLISHED
+from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
 KEYS = ["objective", "delta", "measure"]
@@ -19,12 +18,10 @@ COLUMNS += [name + end for name in TITLES for end in ("", "_low", "_high")]
 COLUMNS += ["trials", "seeds", "epsilon", "interval"]
 
 
-def efficiency(
-    certificates: pd.DataFrame, frontier: pd.DataFrame, runs: pd.DataFrame, *, method: str = "ltt"
-) -> pd.DataFrame:
+def efficiency(certificates: pd.DataFrame, runs: pd.DataFrame, *, method: str = "ltt") -> pd.DataFrame:
     """One row per operating point of every setup, averaged over trials, and the paper's where it has that point.
 
-    certificates, frontier, runs: frames of `analysis.load`. A setup is a group whatever its seed: seeds are pooled.
+    certificates, runs: frames of `analysis.load`. A setup is a group whatever its seed: seeds are pooled.
 
     Columns: task, setup, objective, delta, measure, source ("this run" or "published"); layers (mean decoder layers per
     token), flops_reduction (full / early) and speedup (full / early, of the threshold certified on all examples; NaN
@@ -43,8 +40,7 @@ def efficiency(
     rows = rows.assign(setup=rows["run_id"].map(setups))
     by_setup = rows.groupby("setup", sort=False)
     ours = pd.concat([_over_trials(part, runs).assign(setup=setup) for setup, part in by_setup], ignore_index=True)
-    speed = _speed(rows, frontier, dict(zip(runs["group"], runs["setup"], strict=True)))
-    ours = ours.merge(speed, how="left", on=["setup", *KEYS, "epsilon"]).assign(source=OURS)
+    ours = ours.merge(_speed(rows), how="left", on=["setup", *KEYS, "epsilon"]).assign(source=OURS)
     table = pd.concat([ours, _published(ours)], ignore_index=True)
     return _sorted(table, ["setup", *KEYS, "source"]).reindex(columns=COLUMNS)
 
@@ -59,16 +55,10 @@ def _over_trials(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return pooled.rename(columns=lambda name: name.replace("mean_exit_layer", "layers"))
 
 
-def _speed(rows: pd.DataFrame, frontier: pd.DataFrame, setups: dict[str, str]) -> pd.DataFrame:
+def _speed(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean speedup over the seeds of a setup, the least and the greatest end of their intervals."""
-    chosen = certified(rows, frontier)
-    points = frontier[["group", "measure", "threshold", "speedup_low", "speedup_high"]]
-    points = points.drop_duplicates(["group", "measure", "threshold"])
-    rule = chosen["measure"].where(chosen["threshold"].notna(), "full")
-    chosen = chosen.assign(rule=rule, setup=chosen["group"].map(setups)).merge(
-        points.rename(columns={"measure": "rule"}), how="left", on=["group", "rule", "threshold"]
-    )
-    return chosen.groupby(["setup", *KEYS, "epsilon"], as_index=False).agg(
+    whole = rows[rows["trial"].isna()]
+    return whole.groupby(["setup", *KEYS, "epsilon"], as_index=False).agg(
         speedup=("speedup", "mean"), speedup_low=("speedup_low", "min"), speedup_high=("speedup_high", "max")
     )
 

@@ -3,29 +3,28 @@
 import pandas as pd
 
 from analysis import paper
-from analysis.tables.sources import OURS, PUBLISHED
+from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
 KEYS = ["task", "split", "model"]
 LENGTHS = {"target": "n_target_tokens", "source": "n_source_tokens"}
 
 
-def text_lengths(generations: pd.DataFrame) -> pd.DataFrame:
+def text_lengths(examples: pd.DataFrame) -> pd.DataFrame:
     """One row per task, split and model (whose tokenizer counts), and the paper's three validation sets.
 
-    generations: rows of generations.parquet; of several runs on one split that with the most examples counts. Columns:
+    examples: rows of examples.parquet; of several runs on one split that with the most examples counts. Columns:
     task, split, model, source ("this run" or "published"), run_id, n (examples), and the mean and the 5th and 95th
     percentile of the tokens of the targets and of the sources, the end of the sequence included: target_mean,
     target_p5, target_p95, source_mean, source_p5, source_p95 (NaN where not published).
 
     Raises:
-        InputError: no texts.
+        InputError: no examples.
     """
-    texts = generations[generations["measure"] == "full"].drop_duplicates(["run_id", "example_id"])
-    if not len(texts):
-        raise InputError("no texts of the full model in generations.parquet")
+    if not len(examples):
+        raise InputError("no examples in examples.parquet")
     rows = []
-    for key, runs in texts.groupby(KEYS, sort=False):
+    for key, runs in examples.groupby(KEYS, sort=False):
         run_id = runs["run_id"].value_counts(sort=False).idxmax()
         one = runs[runs["run_id"] == run_id]
         row = {**dict(zip(KEYS, key, strict=True)), "source": OURS, "run_id": run_id, "n": len(one)}

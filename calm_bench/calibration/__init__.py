@@ -2,6 +2,7 @@
 
 from calm_bench.calibration.betting import upper_bound
 from calm_bench.calibration.certificate import Certificate, certify
+from calm_bench.calibration.certification import Grid, Outcomes, Promise, Settings, promises
 from calm_bench.calibration.losses import risk_loss, textual_loss
 from calm_bench.calibration.methods import (
     METHODS,
@@ -20,9 +21,13 @@ __all__ = [
     "METHODS",
     "Certificate",
     "ConformalRiskControl",
+    "Grid",
     "LearnThenTest",
     "Method",
     "Naive",
+    "Outcomes",
+    "Promise",
+    "Settings",
     "Trials",
     "UpperConfidenceBound",
     "Verdict",
@@ -32,6 +37,7 @@ __all__ = [
     "hoeffding",
     "hoeffding_bentkus",
     "last_accepted",
+    "promises",
     "risk_loss",
     "textual_loss",
     "trials",

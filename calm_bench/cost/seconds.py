@@ -30,11 +30,15 @@ class Timed:
 
 @dataclass(frozen=True)
 class Arm:
-    """Something to time: `run` takes a source's token ids, and `executor` says what it runs on."""
+    """Something to time: `run` takes a source's token ids.
+
+    name: what kind of thing (`records.schema.TIMINGS`). rule: the number of the rule that it decodes under; None for a
+    whole grid, whose `measure` is named instead. executor: what runs it.
+    """
 
     name: str
-    measure: str
-    threshold: float | None
+    rule: int | None
+    measure: str | None
     executor: str
     run: Callable[[Source], Timed]
 
@@ -42,7 +46,7 @@ class Arm:
 def time_arms(
     arms: Sequence[Arm],
     sources: Sequence[Source],
-    example_ids: Sequence[str],
+    examples: Sequence[int],
     *,
     repeats: int,
     warmup: int,
@@ -62,17 +66,17 @@ def time_arms(
             for source in sources[:warmup]:
                 arm.run(source)
         for repeat in range(repeats):
-            for example_id, source in zip(example_ids, sources, strict=True):
+            for example, source in zip(examples, sources, strict=True):
                 for turn in generator.permutation(len(arms)):
                     arm = arms[turn]
                     timed = arm.run(source)
                     rows.append(
                         {
                             "arm": arm.name,
+                            "rule": arm.rule,
                             "measure": arm.measure,
-                            "threshold": arm.threshold,
                             "executor": arm.executor,
-                            "example_id": example_id,
+                            "example": example,
                             "repeat": repeat,
                             "order": len(rows),
                             **vars(timed),

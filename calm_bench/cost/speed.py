@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from calm_bench import bootstrap
 
+COLUMNS = ["comparison", "ratio", "low", "high", "n", "mean_exit_layer"]
 
-def compare(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+
+def compare(timings: pd.DataFrame, rules: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Ratios of seconds, paired by example, 95% bootstrap intervals over examples.
 
-    Rows, as far as the arms were timed:
+    timings, rules: the tables of these names. Rows, as far as the arms were timed:
         generate / full: transformers' generate() over our full depth; above 1 means that ours is faster.
         MEASURE@LAMBDA / static: an adaptive rule over the static exits at its own mean exit layer (interpolated between
             the two nearest, for each text); 1 means that a saved layer saves what it should, the excess is the
@@ -20,50 +24,39 @@ def compare(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     Columns: comparison, ratio, low, high, n (examples or batches), mean_exit_layer.
     """
-    table = timings.groupby(["arm", "example_id"])[["seconds", "mean_exit_layer", "n_tokens"]].mean().unstack()
-    seconds = table["seconds"]
-    rows = []
+    rows: list[dict[str, object]] = []
 
-    def add(name: str, over: np.ndarray, under: np.ndarray, layer: float) -> None:
-        known = ~(np.isnan(over) | np.isnan(under))
-        value, low, high = map(float, bootstrap.ratio(over[known], under[known], seed=seed))
-        rows.append(
-            {
-                "comparison": name,
-                "ratio": value,
-                "low": low,
-                "high": high,
-                "n": int(known.sum()),
-                "mean_exit_layer": layer,
-            }
-        )
+    def add(name: str, over: pd.Series, under: pd.Series, layer: float) -> None:
+        value, low, high = map(float, bootstrap.ratio(over.to_numpy(), under.to_numpy(), seed=seed))
+        values = (name, value, low, high, len(over), layer)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
 
-    arms = set(seconds.index)
-    if {"generate", "full"} <= arms:
-        depth = float(table["mean_exit_layer"].loc["full"].mean())
-        add("generate / full", seconds.loc["generate"].to_numpy(), seconds.loc["full"].to_numpy(), depth)
-    static = sorted((arm for arm in arms if arm.startswith("static@")), key=_layer)
-    for arm in [arm for arm in seconds.index if "@" in arm and arm not in static] if len(static) > 1 else []:
+    ours = _by_example(timings[timings["arm"] == "rule"], "rule")
+    about = rules.set_index("rule").loc[list(ours)]
+    full = next((rule for rule in ours if about.loc[rule, "kind"] == "full"), None)
+    for table in _by_example(timings[timings["arm"] == "generate"], "arm").values():
+        if full is not None:
+            add("generate / full", table["seconds"], ours[full]["seconds"], ours[full]["mean_exit_layer"].mean())
+    static = about[about["kind"] == "static"].sort_values("last_layer")["last_layer"]
+    for rule in about.index[about["kind"] == "adaptive"] if len(static) > 1 else []:
+        own, layers = ours[rule], ours[rule]["mean_exit_layer"]
         # Seconds per token, so that an early exit which changes the length of a text is not counted as a cost.
-        per_token = seconds / table["n_tokens"]
-        layers = table["mean_exit_layer"].loc[arm].to_numpy()
-        grid = per_token.loc[static].to_numpy()
-        expected = np.array(
-            [np.interp(layer, [_layer(name) for name in static], grid[:, e]) for e, layer in enumerate(layers)]
-        )
-        add(f"{arm} / static", per_token.loc[arm].to_numpy(), expected, float(np.nanmean(layers)))
-    for arm in seconds.index:
-        other = arm.replace("grid:", "one_by_one:")
-        if arm.startswith("grid:") and other in arms:
-            over, under = seconds.loc[other].to_numpy(), seconds.loc[arm].to_numpy()
-            add(
-                f"one by one / grid, {arm.removeprefix('grid:')}",
-                over,
-                under,
-                float(table["mean_exit_layer"].loc[arm].mean()),
-            )
-    return pd.DataFrame(rows)
+        at_layers = np.array([(ours[fixed]["seconds"] / ours[fixed]["n_tokens"]).to_numpy() for fixed in static.index])
+        expected = [np.interp(layer, static, at_layers[:, text]) for text, layer in enumerate(layers)]
+        per_token = own["seconds"] / own["n_tokens"]
+        add(f"{about.loc[rule, 'name']} / static", per_token, pd.Series(expected), layers.mean())
+    one_by_one = _by_example(timings[timings["arm"] == "one_by_one"], "measure")
+    for measure, grid in _by_example(timings[timings["arm"] == "grid"], "measure").items():
+        if measure in one_by_one:
+            layer = grid["mean_exit_layer"].mean()
+            add(f"one by one / grid, {measure}", one_by_one[measure]["seconds"], grid["seconds"], layer)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _layer(arm: str) -> int:
-    return int(arm.removeprefix("static@"))
+def _by_example(timings: pd.DataFrame, key: str) -> dict[Any, pd.DataFrame]:
+    """For each value of `key`: mean seconds, tokens and exit layer of each example over the repeats, in one order."""
+    columns = ["seconds", "mean_exit_layer", "n_tokens"]
+    return {
+        value: rows.groupby("example")[columns].mean()
+        for value, rows in timings.astype(dict.fromkeys(columns, float)).groupby(key)
+    }

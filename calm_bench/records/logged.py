@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from calm_bench.records import schema
+from calm_bench.records.exits import by_layer, by_position
 from calm_bench.records.mirrored import figures_of
+from calm_bench.records.rules import named
 from calm_bench.records.scalars import scalars
 from calm_bench.records.store import RUN_FILE, Run
 
 if TYPE_CHECKING:
     import wandb
 
-LONG = ("generations", "tokens")  # in the artifact alone
+LONG = ("examples", "generations", "tokens", "exits")  # in the artifact alone
 TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
 LAYERS_FILE = "validation_by_layer.csv"  # in a training's folder: step, score, layer, loss, agreement
 LOSSES_FILE = "training_loss.csv"  # there too: stage (model, classifier), step, loss, learning_rate, validation_loss
@@ -28,28 +28,45 @@ def log(run: Run, tracked: wandb.Run) -> None:
     import wandb
 
     _log_training(run, tracked)
-    tables = {name: run.read(name) for name in schema.SCHEMAS if run.file(name).exists()}
-    shown: dict[str, Any] = {name: _table(tables[name]) for name in tables if name not in LONG}
-    if "frontier" in tables:
-        shown["frontier_chart"] = _chart(tables["frontier"])
-    if "tokens" in tables:
-        tokens = tables["tokens"]
-        shown |= {"exit_layers": _table(exit_layers(tokens)), "positions": _table(positions(tokens))}
-        if "certificates" in tables:
-            rules = _certified(tokens, tables["certificates"])
-            shown |= {f"exit_layers/{rule}": _histogram(layers) for rule, layers in rules}
+    shown = _shown(run)
     shown |= {f"figures/{file.stem}": wandb.Image(str(file)) for file in figures_of(run)}
     if shown:
         tracked.log(shown)
-    if {"frontier", "certificates"} <= set(tables):
+    if {"frontier", "certificates"} <= set(run.tables):
         tracked.summary.update(scalars(run))
     tracked.summary.update({**run.info["summary"], "promises": run.info["promises"], "status": run.status})
     if run.status != "finished":
         return  # its files will change
     artifact = wandb.Artifact(f"exit-stats-{run.run_id}", type="exit-stats")
-    for file in [run.file(name) for name in tables] + [run.path / RUN_FILE]:
+    for file in [*(file for name in run.tables for file in run.files(name)), run.path / RUN_FILE]:
         artifact.add_file(str(file.resolve()), policy="immutable")  # referred to where it is, not copied
     tracked.log_artifact(artifact)
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    """The tables that are short enough to be looked at, and charts."""
+    if "rules" not in run.tables:
+        return {}
+    rules = run.read("rules")
+    tables = {name: run.read(name) for name in run.tables if name not in LONG}
+    readable = {name: named(frame, rules) if "rule" in frame else frame for name, frame in tables.items()}
+    shown: dict[str, Any] = {name: _table(frame) for name, frame in {**readable, "rules": rules}.items()}
+    if "frontier" in tables:
+        shown["frontier_chart"] = _chart(readable["frontier"])
+    if "exits" in run.tables:
+        counts = run.read("exits")
+        exits = named(counts, rules)
+        keys = ["measure", "threshold"]
+        shown |= {
+            "exit_layers": _table(by_layer(exits, keys)),
+            "positions": _table(_shortened(by_position(exits, keys))),
+        }
+        if "certificates" in tables:
+            chosen = rules[rules["rule"].isin(_certified(tables["certificates"])) & (rules["kind"] != "full")]
+            chosen = pd.concat([chosen, rules[rules["kind"] == "oracle"]])
+            for rule, name in zip(chosen["rule"], chosen["name"], strict=True):
+                shown[f"exit_layers/{name}"] = _histogram(counts[counts["rule"] == rule])
+    return shown
 
 
 def curves(run: Run) -> dict[str, list[dict[str, float]]]:
@@ -104,47 +121,25 @@ def _chart(frontier: pd.DataFrame) -> Any:
     )
 
 
-def exit_layers(tokens: pd.DataFrame) -> pd.DataFrame:
-    """Per rule and exit layer: the share of the rule's tokens that left there, and their mean confidence (or NaN)."""
-    rules = ["measure", "threshold"]
-    rows = (
-        tokens.groupby([*rules, "exit_layer"], dropna=False)
-        .agg(n_tokens=("position", "size"), confidence=("confidence", "mean"))
-        .reset_index()
-    )
-    rows["share"] = rows["n_tokens"] / rows.groupby(rules, dropna=False)["n_tokens"].transform("sum")
-    return rows
+def _shortened(positions: pd.DataFrame) -> pd.DataFrame:
+    """Up to the position from which on the table would have more rows than W&B shows."""
+    n_rules = max(1, len(positions[["measure", "threshold"]].drop_duplicates()))
+    return positions[positions["position"] < TABLE_ROWS // n_rules]
 
 
-def positions(tokens: pd.DataFrame, max_rows: int = TABLE_ROWS) -> pd.DataFrame:
-    """Per rule and position: the mean exit layer and the number of texts that long.
-
-    The table ends at the position from which on it would have more than `max_rows` rows.
-    """
-    rules = ["measure", "threshold"]
-    rows = (
-        tokens.groupby([*rules, "position"], dropna=False)
-        .agg(mean_exit_layer=("exit_layer", "mean"), n_tokens=("exit_layer", "size"))
-        .reset_index()
-    )
-    n_rules = max(1, len(rows[rules].drop_duplicates()))
-    return rows[rows["position"] < max_rows // n_rules]
+def _certified(certificates: pd.DataFrame) -> pd.Series:
+    """The rules that were certified on all examples."""
+    return certificates.loc[certificates["trial"].isna(), "rule"]
 
 
-def _certified(tokens: pd.DataFrame, certificates: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
-    """The exit layers under each rule that was certified on all examples, and under the oracle."""
-    chosen = certificates[certificates["trial"].isna() & certificates["threshold"].notna()]
-    for measure, threshold in sorted(set(zip(chosen["measure"], chosen["threshold"], strict=True))):
-        rows = (tokens["measure"] == measure) & np.isclose(tokens["threshold"], threshold)
-        yield f"{measure}@{threshold:g}", tokens.loc[rows, "exit_layer"]
-    if (oracle := tokens["measure"] == "oracle").any():
-        yield "oracle", tokens.loc[oracle, "exit_layer"]
-
-
-def _histogram(layers: pd.Series) -> wandb.Histogram:
+def _histogram(exits: pd.DataFrame) -> wandb.Histogram:
     import wandb
 
-    return wandb.Histogram(np_histogram=np.histogram(layers, bins=np.arange(0.5, layers.max() + 1)))
+    counts = exits.groupby("layer")["count"].sum()
+    layers = np.arange(1, counts.index.max() + 1)
+    return wandb.Histogram(
+        np_histogram=(counts.reindex(layers, fill_value=0).to_numpy(), np.arange(0.5, len(layers) + 1))
+    )
 
 
 def _table(frame: pd.DataFrame) -> wandb.Table:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from calm_bench.errors import InputError
 from calm_bench.records import logged
 from calm_bench.records.mirrored import Mirrored, size_of, state_of
-from calm_bench.records.stages import locked
+from calm_bench.records.stage_cache import locked
 from calm_bench.records.store import WANDB, Run
 from calm_bench.records.upload import NotUploaded, synced, upload
 

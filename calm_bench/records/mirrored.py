@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Self
 
 from calm_bench.records.atomic import make_folder, replacing
-from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import RUN_FILE, WANDB, Run
 
 FILE = "mirror.json"
@@ -91,4 +90,4 @@ def size_of(run: Run) -> int:
 
 
 def _files(run: Run) -> list[Path]:
-    return [run.file(name) for name in SCHEMAS if run.file(name).exists()] + figures_of(run)
+    return [file for name in run.tables for file in run.files(name)] + figures_of(run)

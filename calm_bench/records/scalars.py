@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 
 
@@ -13,7 +14,8 @@ def scalars(run: Run) -> dict[str, float]:
     decoder's FLOPs. δ is in percent, `textual_10pct` for δ = 0.1: W&B takes a dot in a name for nesting.
     full_score, oracle_layers: the full model's quality, 0..100, and the oracle's mean layers.
     """
-    certificates, frontier = run.read("certificates"), run.read("frontier")
+    frontier = named(run.read("frontier"), run.read("rules"))
+    certificates = run.read("certificates")
     values: dict[str, float] = {}
     # A record may hold later promises of another method or ε; the run's own came first.
     own = certificates[certificates["trial"].isna()].drop_duplicates(["objective", "delta", "measure"])

@@ -1,7 +1,7 @@
 """The columns of every table of a run: the contract between a run and its analysis.
 
-A column holds no null (and so no NaN) unless it is declared `null`. Layers count from 1; `threshold` is the layer for
-the static baseline and null for the oracle and the full model.
+A rule and an example are described once, in `rules` and `examples`; the other tables name them by number. A column
+holds no null (and so no NaN) unless it is declared `null`. Layers count from 1.
 """
 
 from pathlib import Path
@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from calm_bench.errors import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
-_INT16, _INT32 = pa.int16(), pa.int32()
+_WORDS = pa.dictionary(pa.int32(), pa.string())  # few distinct texts, each stored once
+_INT16, _INT32, _INT64 = pa.int16(), pa.int32(), pa.int64()
 _FLOAT32, _FLOAT64 = pa.float32(), pa.float64()
 
 
@@ -22,19 +23,41 @@ def _column(name: str, dtype: pa.DataType, null: bool = False) -> pa.Field:
     return pa.field(name, dtype, nullable=null)
 
 
+# One row per rule: all that decides an exit.
+RULES = pa.schema(
+    [
+        _column("rule", _INT32),  # its number, from 0
+        _column("name", _TEXT),  # for people, e.g. full, static@3, softmax@0.6; no two rules share one
+        _column("kind", _TEXT),  # full, oracle, static or adaptive
+        _column("measure", _TEXT, null=True),  # the confidence measure that an adaptive rule asks
+        _column("threshold", _FLOAT64, null=True),  # λ before its decay, of an adaptive rule
+        _column("decay", _TEXT),  # how λ falls over a text, e.g. additive(tau=4), or none
+        _column("first_layer", _INT16),  # the first at which a token may leave
+        _column("last_layer", _INT16),  # the last that runs; of a static rule the layer at which every token leaves
+        _column("state_copying", _TEXT),  # what skipped layers are given
+    ]
+)
+
+# One row per example.
+EXAMPLES = pa.schema(
+    [
+        _column("example", _INT32),  # its number, from 0
+        _column("id", _TEXT),  # the task's name of it
+        _column("split", _TEXT),  # train, validation or test
+        _column("cluster", _TEXT, null=True),  # what it shares with other examples, e.g. its document
+        _column("source", _TEXT),  # what the encoder read, prompt included
+        _column("references", _TEXTS),  # every accepted answer
+        _column("n_source_tokens", _INT32),  # that the encoder read, the end of the sequence included
+        _column("n_target_tokens", _INT32),  # of the first reference, not cut, the end of the sequence included
+    ]
+)
+
 # One row per example and rule.
 GENERATIONS = pa.schema(
     [
-        _column("example_id", _TEXT),  # the task's name of the source
-        _column("split", _TEXT),  # train, validation or test
-        _column("measure", _TEXT),  # a confidence measure (softmax, state, ...), static, oracle or full
-        _column("threshold", _FLOAT64, null=True),  # λ before its decay
-        _column("decay", _TEXT),  # how λ falls over a text, e.g. additive(tau=4), or none
-        _column("source", _TEXT),  # what the encoder read, prompt included
+        _column("example", _INT32),  # as in examples
+        _column("rule", _INT32),  # as in rules
         _column("prediction", _TEXT),  # what the decoder wrote
-        _column("reference", _TEXTS),  # every accepted answer
-        _column("n_source_tokens", _INT32),  # that the encoder read, the end of the sequence included
-        _column("n_target_tokens", _INT32),  # of the first reference, not cut, the end of the sequence included
         _column("n_tokens", _INT32),  # generated tokens, the end of the sequence included
         _column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
         _column("score", _FLOAT64),  # similarity to the references, in [0, 1]
@@ -48,22 +71,31 @@ GENERATIONS = pa.schema(
 # One row per generated token of every example and rule.
 TOKENS = pa.schema(
     [
-        _column("example_id", _TEXT),  # as in generations
-        _column("measure", _TEXT),  # as in generations
-        _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("example", _INT32),  # as in examples
+        _column("rule", _INT32),  # as in rules
         _column("position", _INT32),  # in the text, from 0
         _column("token_id", _INT32),  # in the model's vocabulary
-        _column("piece", _TEXT, null=True),  # its text, as the tokenizer writes it
+        _column("piece", _WORDS, null=True),  # its text, as the tokenizer writes it
         _column("exit_layer", _INT16),  # the last layer that ran, 1..L
         _column("confidence", _FLOAT32, null=True),  # at the exit layer; null at layer L and in the baselines
+    ]
+)
+
+# One row per rule, exit layer and position: the tokens counted.
+EXITS = pa.schema(
+    [
+        _column("rule", _INT32),  # as in rules
+        _column("layer", _INT16),  # exit layer, 1..L
+        _column("position", _INT32),  # in the text, from 0
+        _column("count", _INT64),  # tokens
+        _column("confidence_sum", _FLOAT64, null=True),  # over these tokens; null where none has a confidence
     ]
 )
 
 # One row per rule.
 FRONTIER = pa.schema(
     [
-        _column("measure", _TEXT),  # as in generations
-        _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("rule", _INT32),  # as in rules
         _column("n", _INT32),  # examples
         _column("score", _FLOAT64),  # the task's quality metric over all examples, 0..100
         _column("score_low", _FLOAT64),  # 95% interval, bootstrap over examples
@@ -93,23 +125,23 @@ CERTIFICATES = pa.schema(
         _column("guarantee", _TEXT),  # of the method: a probability (1 - ε), an expectation, or none
         _column("trial", _INT32, null=True),  # from 0; null: certified on all examples, nothing held out
         _column("n_calibration", _INT32),  # examples that the test read
-        _column("threshold", _FLOAT64, null=True),  # the certified λ; null: the full model
+        _column("rule", _INT32),  # the certified one; the full model where no threshold was accepted
         _column("p_value", _FLOAT64, null=True),  # of the certified λ
         _column("test_loss", _FLOAT64, null=True),  # mean loss on the held-out examples
         _column("test_score", _FLOAT64, null=True),  # quality metric on the held-out examples, 0..100
-        _column("mean_exit_layer", _FLOAT64),  # at the certified λ; held-out examples in a trial, else all
-        _column("flops_reduction", _FLOAT64),  # at the certified λ, formula of Elbayad et al.
+        _column("mean_exit_layer", _FLOAT64),  # of the certified rule; held-out examples in a trial, else all
+        _column("flops_reduction", _FLOAT64),  # of the certified rule, formula of Elbayad et al.
     ]
 )
 
 # One row per timed generation.
 TIMINGS = pa.schema(
     [
-        _column("arm", _TEXT),  # what is compared, e.g. full, softmax@0.6
-        _column("measure", _TEXT),  # as in generations
-        _column("threshold", _FLOAT64, null=True),  # as in generations
+        _column("arm", _TEXT),  # rule: our decoder under one rule; generate: transformers; grid, one_by_one: a grid
+        _column("rule", _INT32, null=True),  # what was decoded, as in rules; null for a grid
+        _column("measure", _TEXT, null=True),  # whose grid
         _column("executor", _TEXT),  # what ran it: a name in decoding/executor.py, or transformers
-        _column("example_id", _TEXT),  # as in generations
+        _column("example", _INT32),  # as in examples; of a batch the first
         _column("repeat", _INT16),  # from 0
         _column("order", _INT32),  # when it ran, from 0 over all arms
         _column("seconds", _FLOAT64),  # wall clock of encoder and decoder
@@ -169,8 +201,11 @@ CLASSIFIER_F1 = pa.schema(
 )
 
 SCHEMAS = {
+    "rules": RULES,
+    "examples": EXAMPLES,
     "generations": GENERATIONS,
     "tokens": TOKENS,
+    "exits": EXITS,
     "frontier": FRONTIER,
     "certificates": CERTIFICATES,
     "timings": TIMINGS,
@@ -180,20 +215,23 @@ SCHEMAS = {
 }
 
 
-def to_table(name: str, frame: pd.DataFrame) -> pa.Table:
+def to_table(name: str, frame: pd.DataFrame | pa.Table) -> pa.Table:
     """`frame` as the table called `name`, in the schema's column order and types.
 
     Raises:
         InputError: a column is missing, unknown, of another type, or holds nulls or NaN where none is allowed.
     """
     schema = SCHEMAS[name]
-    if unknown := sorted(set(frame.columns) - set(schema.names)):
+    found = list(frame.columns) if isinstance(frame, pd.DataFrame) else frame.column_names
+    if unknown := sorted(set(found) - set(schema.names)):
         raise InputError(f"{name}: unknown column {unknown[0]!r}; the columns are {', '.join(schema.names)}")
-    _require_columns(name, list(frame.columns), schema)
+    _require_columns(name, found, schema)
     columns = []
     for field in schema:
+        values = frame[field.name]
         try:
-            columns.append(pa.Array.from_pandas(frame[field.name], type=field.type))
+            whole = isinstance(values, pd.Series)
+            columns.append(pa.Array.from_pandas(values, type=field.type) if whole else values.cast(field.type))
         except pa.ArrowException as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{name}: column {field.name!r} must be {field.type}: {reason}") from error
@@ -202,25 +240,33 @@ def to_table(name: str, frame: pd.DataFrame) -> pa.Table:
     return table
 
 
-def to_frame(name: str, table: pa.Table, path: Path) -> pd.DataFrame:
-    """`table`, read from `path`, as a frame in the schema's column order; columns that the schema lacks are left out.
+def check(name: str, found: pa.Schema, where: Path) -> None:
+    """Raise InputError, naming the file and the column, unless `found` has the columns of the table called `name`.
 
-    Nullable integers come as pandas Int32, lists as Python lists, nulls in float columns as NaN.
+    Columns of a later version may stand beside them.
+    """
+    _require_columns(str(where), found.names, SCHEMAS[name])
+    for field in SCHEMAS[name]:
+        if (own := found.field(field.name).type) != field.type:
+            raise InputError(f"{where}: column {field.name!r} is {own}, must be {field.type}")
+
+
+def to_frame(name: str, table: pa.Table, where: Path) -> pd.DataFrame:
+    """`table`, some of the columns of the table called `name`, as a frame.
+
+    Nullable integers come as pandas Int32, lists as Python lists, repeated words as text, nulls among floats as NaN.
 
     Raises:
-        InputError: names the file and the column that is missing, of another type, or null where that is not allowed.
+        InputError: names the file and the column that is null where that is not allowed.
     """
-    schema = SCHEMAS[name]
-    _require_columns(str(path), table.column_names, schema)
-    for field in schema:
-        if (found := table.schema.field(field.name).type) != field.type:
-            raise InputError(f"{path}: column {field.name!r} is {found}, must be {field.type}")
-    table = table.select(schema.names)
-    _require_values(str(path), table, schema)
+    schema = pa.schema([SCHEMAS[name].field(column) for column in table.column_names])
+    _require_values(str(where), table, schema)
     frame: pd.DataFrame = table.to_pandas()
     for field in schema:
         if pa.types.is_list(field.type):
             frame[field.name] = pd.Series(table[field.name].to_pylist(), dtype=object)
+        elif pa.types.is_dictionary(field.type):
+            frame[field.name] = table[field.name].cast(_TEXT).to_pandas()
         elif field.nullable and pa.types.is_integer(field.type):
             frame[field.name] = table[field.name].to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
     return frame

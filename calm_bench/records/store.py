@@ -1,13 +1,15 @@
 """A run's folder: run.json and its tables, each written completely or not at all.
 
-run.json says `running` until the end, then `finished`, `interrupted` or `failed`. Only a finished run is complete.
+run.json says `running` until the end, then `finished`, `interrupted` or `failed`. Only a finished run is complete. It
+names the files of each table, with their digests: a file that it does not name is no part of the record.
 """
 
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,19 +17,21 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from calm_bench.errors import InputError
-from calm_bench.records import environment, schema
+from calm_bench.records import environment, schema, tables
 from calm_bench.records.atomic import make_folder, replacing
+from calm_bench.records.tables import File, Table
 
 RUN_FILE = "run.json"
 NEW = ".new"  # ends the name of a folder that will take the place of a finished record
 WANDB = "wandb"  # what W&B has of the record (mirror.py): it stays, whatever becomes of the record
-_KEYS = (
-    "schema_version", "run_id", "name", "status", "created", "finished_at", "command", "config", "seed", "environment",
-    "summary", "promises", "peak_memory_mb",
-)  # fmt: skip
+_TEXT_OR_NONE = (str, type(None))
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "schema_version": int, "run_id": str, "name": str, "status": str, "created": str, "finished_at": _TEXT_OR_NONE,
+    "command": _TEXT_OR_NONE, "config": dict, "seed": (int, type(None)), "environment": dict, "summary": dict,
+    "promises": list, "tables": dict, "peak_memory_mb": (int, float, type(None)),
+}  # fmt: skip
 
 
 class Run:
@@ -36,6 +40,7 @@ class Run:
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path
         self.info = info
+        self._intact: set[File] = set()
 
     @classmethod
     def create(
@@ -82,6 +87,7 @@ class Run:
                 "environment": environment.describe(),
                 "summary": {},
                 "promises": [],
+                "tables": {},
                 "peak_memory_mb": None,
             },
         )
@@ -119,14 +125,16 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The run in the folder `path`; raises InputError where run.json is missing, torn or of a newer schema."""
+        """The run in the folder `path`; raises InputError where run.json is missing, torn or of another schema."""
         path = Path(path)
         file = path / RUN_FILE
         try:
             info = json.loads(file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"{path}: not a run (no {RUN_FILE}); give a folder that a run has written") from None
-        except ValueError as error:
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{file}: torn or not JSON: {error}") from error
         version = info.get("schema_version") if isinstance(info, dict) else None
         if not isinstance(version, int):
@@ -141,8 +149,7 @@ class Run:
                 f"{file}: schema_version {version} is newer than {schema.SCHEMA_VERSION}, the newest that this"
                 " calm-bench reads; upgrade calm-bench"
             )
-        if missing := [key for key in _KEYS if key not in info]:
-            raise InputError(f"{file}: key {missing[0]!r} is missing")
+        _check(info, file)
         return cls(path, info)
 
     @property
@@ -154,39 +161,46 @@ class Run:
         """`running` (or killed without a word), `finished`, `interrupted` or `failed`."""
         return str(self.info["status"])
 
-    def file(self, name: str) -> Path:
-        """Where the table called `name` stands, whether or not it has been written."""
-        return self.path / f"{name}.parquet"
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables that have been written (keys of `schema.SCHEMAS`)."""
+        return [name for name in schema.SCHEMAS if name in self.info["tables"]]
 
-    def write(self, name: str, frame: pd.DataFrame) -> None:
-        """Write the table called `name` (a key of `schema.SCHEMAS`), replacing an earlier one at once.
+    def files(self, name: str) -> list[Path]:
+        """The files of the table called `name`; none where it has not been written."""
+        return [self.path / entry["name"] for entry in self.info["tables"].get(name, [])]
+
+    def write(self, name: str, *parts: pd.DataFrame | pa.Table) -> None:
+        """Write the table called `name` (a key of `schema.SCHEMAS`), replacing an earlier one: its rows part by part.
 
         Raises:
             InputError: a column does not fit the schema, or the folder cannot be written.
         """
-        self._write(name, schema.to_table(name, frame))
+        self.stream(name, (schema.to_table(name, part) for part in parts))
 
-    def append(self, name: str, frame: pd.DataFrame) -> None:
-        """Add rows to the table called `name`, all of them or none; the rows that are there stay as they are."""
-        rows = [self._read(name), schema.to_table(name, frame)]
-        self._write(name, pa.concat_tables(rows, promote_options="permissive"))
+    def stream(self, name: str, parts: Iterable[pa.Table]) -> None:
+        """The same for parts that are made, and forgotten, one by one; each becomes row groups of the file."""
+        file = tables.write(self.path / f"{name}.parquet", schema.SCHEMAS[name], parts)
+        self.info["tables"][name] = [asdict(file)]
 
-    def read(self, name: str) -> pd.DataFrame:
-        """Read the table called `name`; raises InputError where it is missing, torn or does not fit the schema."""
-        return schema.to_frame(name, self._read(name), self.file(name))
+    def table(self, name: str) -> Table:
+        """The table called `name`, to be read as a whole or batch by batch.
 
-    def _read(self, name: str) -> pa.Table:
-        path = self.file(name)
-        if not path.exists():
-            raise InputError(f"{path}: no such table; the run is {self.status}")
-        try:
-            return pq.ParquetFile(path).read()
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: torn or not a Parquet file: {str(error).splitlines()[0]}") from error
+        Raises:
+            InputError: it was not written, or one of its files is not what was written.
+        """
+        entries = [File(**entry) for entry in self.info["tables"].get(name, [])]
+        if not entries:
+            raise InputError(f"{self.path / name}.parquet: no such table; the run is {self.status}")
+        for entry in entries:
+            if entry not in self._intact and (fault := entry.fault(self.path)):
+                raise InputError(f"{self.path / entry.name}: {fault}; run it again, or take a copy that is whole")
+            self._intact.add(entry)
+        return Table(name, [self.path / entry.name for entry in entries])
 
-    def _write(self, name: str, table: pa.Table) -> None:
-        with replacing(self.file(name)) as file:
-            pq.write_table(table, file, compression="zstd")
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The table called `name` as a frame; InputError where it is not whole or not of the schema."""
+        return self.table(name).read(columns)
 
     def finish(self, promises: Sequence[str] = (), **summary: Any) -> None:
         """Close the record as `finished`: the promises in words, and the summary's scalars (a NaN becomes null)."""
@@ -208,9 +222,19 @@ class Run:
                 item.replace(place / WANDB / item.name)
         shutil.rmtree(before)
 
-    def add_promises(self, promises: Sequence[str]) -> None:
-        """Add promises made after the run had finished; everything else in run.json stays as it is."""
-        self.info["promises"] = [*self.info["promises"], *promises]
+    def add_promises(self, certificates: pd.DataFrame, promises: Sequence[str]) -> None:
+        """Add certificates, and their promises in words, to a run that has finished: both or, if killed, neither.
+
+        They have a file of their own; what is there stays as it is.
+        """
+        entries = self.info["tables"]["certificates"]
+        file = tables.write(
+            self.path / f"certificates-{len(entries)}.parquet",
+            schema.CERTIFICATES,
+            [schema.to_table("certificates", certificates)],
+        )
+        later = {**self.info["tables"], "certificates": [*entries, asdict(file)]}
+        self.info |= {"tables": later, "promises": [*self.info["promises"], *promises]}
         self._save()
 
     def mark(self, status: Literal["finished", "interrupted", "failed"]) -> None:
@@ -242,6 +266,22 @@ def run_folders(runs_dir: str | Path) -> list[Path]:
     if (folder / RUN_FILE).exists():
         return [folder]
     return sorted(file.parent for file in folder.glob(f"[!.]*/{RUN_FILE}"))
+
+
+def _check(info: Mapping[str, Any], file: Path) -> None:
+    """Raise InputError unless every key of run.json is there and of its type, and tables name files beside it."""
+    for key, types in _KEYS.items():
+        if key not in info:
+            raise InputError(f"{file}: key {key!r} is missing")
+        if not isinstance(info[key], types):
+            raise InputError(f"{file}: key {key!r} is {str(info[key])[:40]!r}, which does not belong there")
+    for name, entries in info["tables"].items():
+        try:
+            inside = all(Path(File(**entry).name).name == entry["name"] for entry in entries)
+        except (TypeError, KeyError):
+            inside = False
+        if not inside:
+            raise InputError(f"{file}: tables.{name} must list files of this folder, each with name, rows and sha256")
 
 
 def _empty(folder: Path) -> None:

@@ -6,10 +6,10 @@ is fixed before any calibration example is seen, so they come from another split
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -22,10 +22,9 @@ from calm_bench.measures.asking import Asking, LayerPass
 from calm_bench.measures.measure import Measure
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.probes.subject import full_texts
-from calm_bench.records.atomic import replacing
-from calm_bench.records.stages import StageCache
+from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.stages import identity
-from calm_bench.stages.generate import adaptive
+from calm_bench.stages.decode import adaptive
 from calm_bench.stages.leakage import certified_sources, without
 from calm_bench.tasks.task import Task
 
@@ -54,8 +53,8 @@ def make_grids(
         "count": wanted.count,
     }
     with cache.hold_together("grids", key) as folder:
-        file = folder / "grids.json"  # kept, for another device may round to other thresholds
-        if processes.is_first() and not file.exists():
+        chunks = Chunks(folder, 1)  # kept, for another device may round to other thresholds
+        if processes.is_first() and not chunks.done(0):
             model = decoder.model
             tokens = model.tokenize(sources, task.max_source_tokens)
             texts = full_texts(decoder, tokens, task.max_new_tokens)
@@ -66,10 +65,10 @@ def make_grids(
                     exit_thresholds(model, tokens, texts, measure, rule.min_layer, decay, task.max_new_tokens),
                     wanted.count,
                 )
-            with replacing(file) as stream:
-                stream.write(json.dumps(found, indent=2).encode())
-    grids: Grids = json.loads(file.read_text())
-    return grids
+            rows = [(measure, threshold) for measure, grid in found.items() for threshold in grid]
+            chunks.write(0, {"grids": pd.DataFrame(rows, columns=["measure", "threshold"])})
+    grids = chunks.read(0, "grids").to_pandas().groupby("measure")["threshold"]
+    return {str(measure): thresholds.tolist() for measure, thresholds in grids}
 
 
 def quantiles(thresholds: Floats, count: int) -> list[float]:

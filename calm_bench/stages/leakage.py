@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from calm_bench import processes
 from calm_bench.errors import InputError
 from calm_bench.records.atomic import replacing
-from calm_bench.records.stages import StageCache
+from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Task
 

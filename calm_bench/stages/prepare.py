@@ -24,7 +24,7 @@ from calm_bench.models.pairs import TokenizedPairs
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import fine_tune, train_exit_classifier
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
-from calm_bench.records.stages import StageCache
+from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages import identity
 from calm_bench.stages.leakage import certified_sources
 from calm_bench.stages.training_data import require_splits, texts, training_data, validation_is_free

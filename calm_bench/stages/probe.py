@@ -8,7 +8,7 @@ import pandas as pd
 
 from calm_bench.probes import PROBES, SCORED, Subject
 from calm_bench.records.schema import SCHEMA_VERSION
-from calm_bench.records.stages import Chunks, StageCache
+from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.stages import identity
 
 
@@ -30,7 +30,8 @@ def _asked(name: str, subject: Subject, model_identity: str, cache: StageCache) 
         "seed": subject.seed,
     }
     with cache.hold(name, key) as folder:
-        chunks = Chunks(folder)
+        chunks = Chunks(folder, 1)
         if not chunks.done(0):
             chunks.write(0, {name: PROBES[name](subject)})
-        return chunks.read_all()[name]
+        answer: pd.DataFrame = chunks.read(0, name).to_pandas()
+        return answer

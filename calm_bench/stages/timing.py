@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
 from calm_bench import bootstrap
-from calm_bench.calibration import Certificate
 from calm_bench.config import TimingConfig
 from calm_bench.cost.seconds import Arm, Source, Timed, clock, time_arms
 from calm_bench.decoding.decoder import Decoder
@@ -25,64 +24,63 @@ def measure_time(
     task: Task,
     examples: Sequence[Example],
     rules: Sequence[Rule],
-    issued: Sequence[Certificate],
+    certified: Collection[int],
     settings: TimingConfig,
     seed: int,
 ) -> pd.DataFrame:
-    """The timings table: of `rules` the full model and every certified one, and whatever else `settings` asks for."""
+    """The timings table: of `rules` the full model, the `certified` ones, and whatever else `settings` asks for."""
     if not settings.examples:
         return pd.DataFrame(columns=TIMINGS.names)
     spread = np.linspace(0, len(examples) - 1, min(settings.examples, len(examples))).round().astype(int)
     timed = [examples[index] for index in spread]  # not the first ones: files are often sorted by length
     sources = decoder.model.tokenize([example.source for example in timed], task.max_source_tokens)
     single = decoder.preferring(settings.executor)
-    arms = [_rule_arm(single, rule, task.max_new_tokens) for rule in _timed(rules, issued, settings)]
+    numbers = _timed(rules, certified, settings)
+    arms = [_rule_arm(single, number, rules[number], task.max_new_tokens) for number in numbers]
     if settings.generate:
-        arms.append(_transformers_arm(decoder.model, task.max_new_tokens))
+        arms.append(_transformers_arm(decoder.model, numbers[0], task.max_new_tokens))
     table = time_arms(
         arms,
         sources,
-        [example.id for example in timed],
+        spread.tolist(),
         repeats=settings.repeats,
         warmup=settings.warmup,
         threads=settings.threads,
         seed=seed,
     )
     if settings.grid:
-        table = pd.concat([table, _time_grids(decoder, task, rules, sources, timed, settings, seed)])
+        table = pd.concat([table, _time_grids(decoder, task, rules, sources, spread.tolist(), settings, seed)])
     return table.reset_index(drop=True)
 
 
-def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The frontier with seconds per text and speedup over the full model, for the rules that were timed."""
+def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, full: int, seed: int) -> pd.DataFrame:
+    """The frontier with seconds per text and speedup over the full model, for the rules that were timed.
+
+    full: the full model's rule.
+    """
     columns = ["seconds", "speedup", "speedup_low", "speedup_high"]
     frontier = frontier.assign(**dict.fromkeys(columns, np.nan))
     if timings.empty:
         return frontier
-    seconds = timings.groupby(["arm", "example_id"])["seconds"].mean().unstack()
-    seconds = seconds.loc[:, seconds.loc["full"].notna()]  # whole batches are timed too, where grids are
-    full = seconds.loc["full"].to_numpy()
-    for index, row in frontier.iterrows():
-        arm = arm_name(row["measure"], row["threshold"])
-        if arm in seconds.index:
-            own = seconds.loc[arm].to_numpy()
-            frontier.loc[index, columns] = [own.mean(), *bootstrap.ratio(full, own, seed=seed)]
+    ours = timings[timings["arm"] == "rule"]
+    seconds = ours.groupby(["rule", "example"])["seconds"].mean().unstack()
+    whole = seconds.loc[full].to_numpy()
+    for index, rule in frontier["rule"].items():
+        if rule in seconds.index:
+            own = seconds.loc[rule].to_numpy()
+            frontier.loc[index, columns] = [own.mean(), *bootstrap.ratio(whole, own, seed=seed)]
     return frontier
 
 
-def arm_name(measure: str, threshold: float | None) -> str:
-    """How the timings call a rule: "full", "static@3", "softmax@0.6"."""
-    return measure if threshold is None or np.isnan(threshold) else f"{measure}@{threshold:g}"
-
-
-def _timed(rules: Sequence[Rule], issued: Sequence[Certificate], settings: TimingConfig) -> list[Rule]:
-    """The full model first, then each rule to be timed once."""
-    wanted = {(certificate.measure, certificate.threshold) for certificate in issued}
-    wanted |= {(measure, threshold) for measure in _grids(rules) for threshold in settings.thresholds}
+def _timed(rules: Sequence[Rule], certified: Collection[int], settings: TimingConfig) -> list[int]:
+    """The full model's number first, then that of each rule to be timed."""
     return [
-        rule
-        for rule in rules
-        if rule.name == "full" or (rule.name, rule.threshold) in wanted or (settings.static and rule.name == "static")
+        number
+        for number, rule in enumerate(rules)
+        if rule.name == "full"
+        or number in certified
+        or (rule.measure is not None and rule.threshold in settings.thresholds)
+        or (settings.static and rule.name == "static")
     ]
 
 
@@ -92,7 +90,7 @@ def _grids(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
     return {name: [rule for rule in rules if rule.name == name] for name in names}
 
 
-def _rule_arm(decoder: Decoder, rule: Rule, max_new_tokens: int) -> Arm:
+def _rule_arm(decoder: Decoder, number: int, rule: Rule, max_new_tokens: int) -> Arm:
     executor, device = decoder.serving(rule, alone=True), decoder.model.device
 
     def run(source: Source) -> Timed:
@@ -103,10 +101,10 @@ def _rule_arm(decoder: Decoder, rule: Rule, max_new_tokens: int) -> Arm:
         end = clock(device)
         return Timed(end - start, encoded - start, int(result.n_tokens[0, 0]), float(result.mean_exit_layer[0, 0]))
 
-    return Arm(arm_name(rule.name, rule.threshold), rule.name, rule.threshold, executor.name, run)
+    return Arm("rule", number, None, executor.name, run)
 
 
-def _transformers_arm(model: EarlyExitModel, max_new_tokens: int) -> Arm:
+def _transformers_arm(model: EarlyExitModel, full: int, max_new_tokens: int) -> Arm:
     """Hugging Face generate() on the same weights, greedy, with its cache."""
 
     def run(source: Source) -> Timed:
@@ -115,7 +113,7 @@ def _transformers_arm(model: EarlyExitModel, max_new_tokens: int) -> Arm:
         marks.append(clock(model.device))
         return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), float(model.depth))
 
-    return Arm("generate", "full", None, "transformers", run)
+    return Arm("generate", full, None, "transformers", run)
 
 
 def _time_grids(
@@ -123,7 +121,7 @@ def _time_grids(
     task: Task,
     rules: Sequence[Rule],
     sources: Sequence[Source],
-    examples: Sequence[Example],
+    examples: Sequence[int],
     settings: TimingConfig,
     seed: int,
 ) -> pd.DataFrame:
@@ -143,16 +141,16 @@ def _time_grids(
                 layers += int(result.exit_layers.sum())
             return Timed(clock(device) - start, 0.0, tokens, layers / tokens)
 
-        return Arm(name, measure, None, decoder.serving(groups[0][0]).name, run)
+        return Arm(name, None, measure, decoder.serving(groups[0][0]).name, run)
 
     arms = []
     for measure, grid in _grids(rules).items():
-        arms.append(arm(f"grid:{measure}", measure, [grid]))
-        arms.append(arm(f"one_by_one:{measure}", measure, [[rule] for rule in grid]))
+        arms.append(arm("grid", measure, [grid]))
+        arms.append(arm("one_by_one", measure, [[rule] for rule in grid]))
     return time_arms(
         arms,
         batches,
-        [f"{examples[batch[0]].id} and {len(batch) - 1} more" for batch in batches],
+        [examples[batch[0]] for batch in batches],
         repeats=1,
         warmup=1,
         threads=settings.threads,

@@ -14,7 +14,7 @@ import pytest
 from calm_bench.errors import InputError
 from calm_bench.records import Run
 from calm_bench.records.atomic import replacing
-from calm_bench.records.stages import Chunks, StageCache
+from calm_bench.records.stage_cache import Chunks, StageCache
 from tests import cli
 
 HALF = """

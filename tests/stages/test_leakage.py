@@ -11,7 +11,7 @@ import pytest
 
 from calm_bench.build import build
 from calm_bench.errors import InputError
-from calm_bench.records.stages import StageCache
+from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages.grids import _sample
 from calm_bench.stages.leakage import certified_sources
 from calm_bench.stages.training_data import training_data

@@ -18,11 +18,12 @@ import pandas as pd
 
 from analysis import offline
 from calm_bench.errors import InputError
+from calm_bench.records.logged import LONG
 from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
 from calm_bench.records.store import RUN_FILE, Run
 
 MIRRORED = ("run_id", "created", "command", "environment")  # of run.json, which W&B has in the config
-LOGGED = tuple(name for name in SCHEMAS if name not in ("generations", "tokens"))  # what W&B also has as tables
+LOGGED = tuple(name for name in SCHEMAS if name not in LONG)  # what W&B also has as tables
 PARTIAL = "partial"  # a key of run.json that says so
 Fetch = Callable[[str], Path]
 
@@ -130,10 +131,10 @@ def _put_together(
         "environment": config.get("environment") or {},
         "summary": {key: value for key, value in values.items() if not _is_media(value)},
         "promises": values.get("promises") or [],
+        "tables": {},
         "peak_memory_mb": None,
         PARTIAL: True,
     }
-    (folder / RUN_FILE).write_text(json.dumps(info, default=str))
     record = Run(folder, info)
     for name in LOGGED:
         table = values.get(name) or {}
@@ -141,6 +142,7 @@ def _put_together(
             content = json.loads(fetch(table["path"]).read_text())
             frame = pd.DataFrame(content["data"], columns=content["columns"], dtype=object)
             record.write(name, frame[SCHEMAS[name].names])
+    (folder / RUN_FILE).write_text(json.dumps(info, default=str))
     notes.append(f"{info['run_id']}: its files are not at hand, only the tables that W&B shows; no texts, no tokens")
     return folder
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from tqdm import tqdm
 
 from calm_bench import processes
@@ -21,8 +22,8 @@ from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 from calm_bench.models.model import EarlyExitModel
-from calm_bench.records.schema import SCHEMA_VERSION
-from calm_bench.records.stages import Chunks, StageCache
+from calm_bench.records import exits, schema
+from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Example, Task
 
@@ -31,17 +32,24 @@ CHUNK = 128  # examples decoded between two writes: what a killed run can lose
 
 @dataclass(frozen=True)
 class Decoded:
-    """All texts.
+    """All texts, chunk by chunk; each chunk has some examples under every rule, the examples outermost.
 
     Attributes:
-        identity: a word that changes whenever they do.
-        generations: a row for each example and rule, examples outermost; scores are still missing.
-        tokens: a row for each token.
+        rules: the table of that name.
+        chunks: tables as the record has them: examples, generations (scores are still missing), tokens and exits.
     """
 
-    identity: str
-    generations: pd.DataFrame
-    tokens: pd.DataFrame
+    rules: pd.DataFrame
+    chunks: Chunks
+
+    @property
+    def identity(self) -> str:
+        """A word that changes whenever the texts do."""
+        return self.chunks.folder.name
+
+    def exits(self) -> pd.DataFrame:
+        """The table of that name, of all chunks."""
+        return exits.added(part.to_pandas() for part in self.chunks.each("exits"))
 
 
 def adaptive(config: Config, task: Task) -> list[tuple[Measure, Decay]]:
@@ -85,7 +93,31 @@ def make_rules(config: Config, task: Task, depth: int, grids: Mapping[str, Seque
     return rules
 
 
-def generate(
+def rules_table(rules: Sequence[Rule], depth: int) -> pd.DataFrame:
+    """The record's table of that name."""
+    return pd.DataFrame(
+        {
+            "rule": number,
+            "name": _name(rule),
+            "kind": rule.name if rule.measure is None else "adaptive",
+            "measure": None if rule.measure is None else rule.name,
+            "threshold": None if rule.measure is None else rule.threshold,
+            "decay": str(rule.decay),
+            "first_layer": rule.min_layer,
+            "last_layer": rule.last_layer or depth,
+            "state_copying": rule.state_copying,
+        }
+        for number, rule in enumerate(rules)
+    )
+
+
+def _name(rule: Rule) -> str:
+    if rule.measure is not None:
+        return f"{rule.name}@{rule.threshold}"
+    return rule.name if rule.threshold is None else f"{rule.name}@{rule.threshold:g}"  # a static rule's is its layer
+
+
+def decode_all(
     decoder: Decoder,
     model_identity: str,
     task: Task,
@@ -96,11 +128,11 @@ def generate(
 ) -> Decoded:
     """Decode, or take from the cache what was decoded before.
 
-    Several processes decode a chunk each in turn; every one of them returns what all have decoded.
+    Several processes decode a chunk each in turn; what every one of them returns is what all have decoded.
     """
     model = decoder.model
     key = {
-        "schema": SCHEMA_VERSION,
+        "schema": schema.SCHEMA_VERSION,
         "model": model_identity,
         "dtype": decoder.dtype,
         "executors": sorted({decoder.serving(rule).name for rule in rules}),
@@ -108,6 +140,7 @@ def generate(
         "task": identity.of_task(task, task.split),
         "examples": [example.id for example in examples],
         "rules": [str(rule) for rule in rules],
+        "chunk": CHUNK,
     }
     parts = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
     mine = processes.share(len(parts))
@@ -116,7 +149,7 @@ def generate(
         cache.hold_together("decode", key) as folder,
         tqdm(total=total, desc=processes.label("decode"), unit="text", disable=not processes.is_first()) as bar,
     ):
-        chunks = Chunks(folder)
+        chunks = Chunks(folder, len(parts))
         for number in mine:
             part = parts[number]
             if chunks.done(number):
@@ -124,25 +157,64 @@ def generate(
                 continue
             sources = model.tokenize([example.source for example in part], task.max_source_tokens)
             result = decoder.decode(sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update)
-            frames = {
-                "generations": _generations(model, task, part, sources, rules, result),
-                "tokens": _tokens(model, part, rules, result),
-            }
-            chunks.write(number, frames)
-    frames = chunks.read_all()
-    return Decoded(folder.name, frames["generations"], frames["tokens"])
+            chunks.write(number, _chunk(model, task, part, number * CHUNK, sources, rules, result))
+    return Decoded(rules_table(rules, model.depth), chunks)
+
+
+def _chunk(
+    model: EarlyExitModel,
+    task: Task,
+    examples: Sequence[Example],
+    first: int,
+    sources: Sequence[Sequence[int]],
+    rules: Sequence[Rule],
+    result: Generations,
+) -> dict[str, pd.DataFrame | pa.Table]:
+    """The tables of a chunk; `first` is the number of its first example."""
+    targets = model.tokenize([example.target for example in examples])
+    described = pd.DataFrame(
+        {
+            "example": first + number,
+            "id": example.id,
+            "split": task.split,
+            "cluster": None,
+            "source": example.source,
+            "references": list(example.references),
+            "n_source_tokens": len(source),
+            "n_target_tokens": len(target),
+        }
+        for number, (example, source, target) in enumerate(zip(examples, sources, targets, strict=True))
+    )
+    example, rule, position = np.nonzero(result.exit_layers)
+    layers, confidences = (values[example, rule, position] for values in (result.exit_layers, result.confidences))
+    ids, index = np.unique(result.token_ids[example, rule, position], return_inverse=True)
+    tokens = {
+        "example": (first + example).astype(np.int32),
+        "rule": rule.astype(np.int32),
+        "position": position.astype(np.int32),
+        "token_id": ids[index],
+        "piece": pa.DictionaryArray.from_arrays(index.astype(np.int32), model.pieces(ids.tolist())),
+        "exit_layer": layers,
+        "confidence": pa.array(confidences, from_pandas=True),  # NaN is null
+    }
+    return {
+        "examples": schema.to_table("examples", described),
+        "generations": _generations(model, task, examples, first, sources, rules, result),
+        "tokens": schema.to_table("tokens", pa.table(tokens)),
+        "exits": exits.count(rule, layers, position, confidences),
+    }
 
 
 def _generations(
     model: EarlyExitModel,
     task: Task,
     examples: Sequence[Example],
+    first: int,
     sources: Sequence[Sequence[int]],
     rules: Sequence[Rule],
     result: Generations,
 ) -> pd.DataFrame:
     shape = model.shape()
-    targets = model.tokenize([example.target for example in examples])
     texts = model.detokenize(result.token_ids.reshape(-1, result.token_ids.shape[-1]))
     n_tokens, mean_layers = result.n_tokens, result.mean_exit_layer
     rows: list[dict[str, Any]] = []
@@ -151,16 +223,9 @@ def _generations(
             layers = result.exit_layers[e, r, : n_tokens[e, r]]
             rows.append(
                 {
-                    "example_id": example.id,
-                    "split": task.split,
-                    "measure": rule.name,
-                    "threshold": rule.threshold,
-                    "decay": str(rule.decay),
-                    "source": example.source,
+                    "example": first + e,
+                    "rule": r,
                     "prediction": task.as_written(texts[e * len(rules) + r], example),
-                    "reference": list(example.references),
-                    "n_source_tokens": len(sources[e]),
-                    "n_target_tokens": len(targets[e]),
                     "n_tokens": n_tokens[e, r],
                     "mean_exit_layer": mean_layers[e, r],
                     "flops": flops.t5(layers, len(sources[e]), shape, rule.measure or rule.name),
@@ -168,24 +233,3 @@ def _generations(
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _tokens(
-    model: EarlyExitModel, examples: Sequence[Example], rules: Sequence[Rule], result: Generations
-) -> pd.DataFrame:
-    e, r, t = np.nonzero(result.exit_layers)
-    ids = result.token_ids[e, r, t]
-    distinct, place = np.unique(ids, return_inverse=True)
-    pieces = np.array(model.pieces(distinct.tolist()), dtype=object)
-    return pd.DataFrame(
-        {
-            "example_id": np.array([example.id for example in examples], dtype=object)[e],
-            "measure": np.array([rule.name for rule in rules], dtype=object)[r],
-            "threshold": np.array([np.nan if rule.threshold is None else rule.threshold for rule in rules])[r],
-            "position": t.astype(np.int32),
-            "token_id": ids,
-            "piece": pieces[place],
-            "exit_layer": result.exit_layers[e, r, t],
-            "confidence": result.confidences[e, r, t],
-        }
-    )

@@ -2,6 +2,7 @@
 
     runs_dir/stages/decode-3f2a9c0b1d4e/key.json            what the stage depends on, for a human
     runs_dir/stages/decode-3f2a9c0b1d4e/00007/NAME.parquet  chunk 7, complete as soon as its folder is there
+    runs_dir/stages/decode-3f2a9c0b1d4e/00007/chunk.json    which chunk that is, and the digest of each of its files
 
 A stage's folder is named by a hash of its key. The key must hold everything that the stage's result depends on and
 nothing else: what is left out is silently shared, what is too much is computed again.
@@ -13,6 +14,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,12 @@ from filelock import FileLock, Timeout
 
 from calm_bench import processes
 from calm_bench.errors import InputError
+from calm_bench.records import tables
 from calm_bench.records.atomic import make_folder, replacing, unwritable
+from calm_bench.records.tables import File
 
 log = logging.getLogger(__name__)
+CHUNK_FILE = "chunk.json"
 
 
 class StageCache:
@@ -82,44 +87,79 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class Chunks:
-    """Numbered parts of a stage's result, each a set of named frames with columns of the caller's choice."""
+    """The numbered parts of a stage's result, from 0; each is a set of named tables with columns of one's choice.
 
-    def __init__(self, folder: Path) -> None:
+    What is not as it was written (missing, torn, flipped, swapped, of another stage) is no chunk: it is named in the
+    log, taken away and computed again.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        """`folder` is the stage's; `count` is how many chunks the result has."""
         self.folder = folder
+        self.count = count
+        self._intact: set[int] = set()
+        if processes.is_first():
+            for surplus in sorted({*folder.glob("[0-9]*")} - {*map(self._chunk, range(count))}):
+                self._remove(surplus, f"it is none of this stage's {count} chunks")
 
     def done(self, i: int) -> bool:
-        """Whether chunk `i` (from 0) is complete."""
-        return self._chunk(i).is_dir()
+        """Whether chunk `i` is there and whole. One that is not whole is taken away."""
+        if i not in self._intact and self._chunk(i).exists():
+            if fault := self._fault(i):
+                self._remove(self._chunk(i), fault)
+                return False
+            self._intact.add(i)
+        return i in self._intact
 
-    def write(self, i: int, frames: Mapping[str, pd.DataFrame]) -> None:
-        """Write chunk `i`, all of its frames or none; InputError where the folder cannot be written."""
+    def write(self, i: int, parts: Mapping[str, pd.DataFrame | pa.Table]) -> None:
+        """Write chunk `i`, all of its tables or none; InputError where the folder cannot be written."""
         temporary = self.folder / f".{i:05d}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed
         try:
             make_folder(temporary)
-            for name, frame in frames.items():
-                with replacing(temporary / f"{name}.parquet") as file:
-                    frame.to_parquet(file, index=False, compression="zstd")
+            files = []
+            for name, part in parts.items():
+                table = pa.Table.from_pandas(part, preserve_index=False) if isinstance(part, pd.DataFrame) else part
+                files.append(asdict(tables.write(temporary / f"{name}.parquet", table.schema, [table])))
+            about = {"stage": self.folder.name, "chunk": i, "files": files}
+            with replacing(temporary / CHUNK_FILE) as file:
+                file.write(f"{json.dumps(about, indent=2)}\n".encode())
             temporary.rename(self._chunk(i))
         except OSError as error:
             raise unwritable(self._chunk(i), error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def read_all(self) -> dict[str, pd.DataFrame]:
-        """Every frame, its chunks one after another, by name; empty where no chunk was written.
+    def read(self, i: int, name: str) -> pa.Table:
+        """The table `name` of chunk `i`. Raises InputError where that is not whole."""
+        if not self.done(i):
+            raise InputError(f"{self._chunk(i)}: missing or not whole; run this command again to compute it again")
+        return pq.ParquetFile(self._chunk(i) / f"{name}.parquet").read()
 
-        Raises:
-            InputError: a chunk in the middle is missing, or a file cannot be read.
-        """
-        chunks = sorted(self.folder.glob("[0-9][0-9][0-9][0-9][0-9]"))
-        if chunks != [self._chunk(i) for i in range(len(chunks))]:
-            raise InputError(f"{self.folder}: a chunk is missing; delete this folder to compute the stage again")
-        parts: dict[str, list[pd.DataFrame]] = {}
-        for chunk in chunks:
-            for path in sorted(chunk.glob("*.parquet")):
-                parts.setdefault(path.stem, []).append(_read(path))
-        return {name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()}
+    def each(self, name: str) -> Iterator[pa.Table]:
+        """The table `name` of every chunk, one after another. Raises InputError as `read` does."""
+        return (self.read(i, name) for i in range(self.count))
+
+    def _fault(self, i: int) -> str | None:
+        """What is wrong with chunk `i`, in words; None where it is whole."""
+        folder = self._chunk(i)
+        try:
+            about = json.loads((folder / CHUNK_FILE).read_text(encoding="utf-8"))
+            if (about["stage"], about["chunk"]) != (self.folder.name, i):
+                return f"it is chunk {about['chunk']} of {about['stage']}"
+            files = [File(**entry) for entry in about["files"]]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return f"its {CHUNK_FILE} cannot be read"
+        if unknown := {item.name for item in folder.iterdir()} - {CHUNK_FILE, *(file.name for file in files)}:
+            return f"{min(unknown)} does not belong to it"
+        return next((f"{file.name}: {fault}" for file in files if (fault := file.fault(folder))), None)
+
+    def _remove(self, chunk: Path, fault: str) -> None:
+        log.warning("%s is taken away, to be computed again if it is needed: %s", chunk, fault)
+        try:
+            shutil.rmtree(chunk) if chunk.is_dir() and not chunk.is_symlink() else chunk.unlink()
+        except OSError as error:
+            raise unwritable(chunk, error) from error
 
     def _chunk(self, i: int) -> Path:
         return self.folder / f"{i:05d}"
@@ -127,11 +167,3 @@ class Chunks:
 
 def _canonical(key: Mapping[str, Any]) -> str:
     return json.dumps(key, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        frame: pd.DataFrame = pq.ParquetFile(path).read().to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: torn ({error}); delete {path.parent} to compute it again") from error
-    return frame

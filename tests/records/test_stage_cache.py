@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from calm_bench.errors import InputError
-from calm_bench.records.stages import Chunks, StageCache
+from calm_bench.records.stage_cache import Chunks, StageCache
 from tests import cli
 
 KEY = {"model": "assets/demo", "measure": "softmax", "grid": [0.95, 0.9], "limit": None}
 
 HOLD = """
 import sys, time
-from calm_bench.records.stages import StageCache
+from calm_bench.records.stage_cache import StageCache
 
 with StageCache(sys.argv[1]).hold("decode", {}) as folder:
     print("held", flush=True)

@@ -9,7 +9,7 @@ import argparse
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from calm_bench import summary
 from calm_bench.build import build
-from calm_bench.calibration import METHODS
+from calm_bench.calibration import METHODS, Promise
 from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
-from calm_bench.records.stages import locked
+from calm_bench.records import losses
+from calm_bench.records.stage_cache import locked
 from calm_bench.records.store import Run
 from calm_bench.refusal import unknown_option
-from calm_bench.stages.certify import certificates, method_of
-from calm_bench.stages.score import Scores
+from calm_bench.stages.promise import certificates, make_promises, method_of
+from calm_bench.stages.score import Statistics, statistics
 
 if TYPE_CHECKING:
     from calm_bench.metrics.metric import Metric
@@ -52,8 +53,9 @@ What is not given is what the run was given. Options:
 calibration.fraction and the seeds stay the run's own: all its promises are checked on the same splits.
 Choosing a tolerance after having seen its result is not covered by a promise: decide first, then certify.
 
-New rows are added to RUN/certificates.parquet and new sentences to RUN/run.json; a row that is there (same objective,
-delta, epsilon, measure, method and trial) stays as it is. `python -m analysis RUN --out RUN/figures` draws again.
+New rows get a file of their own beside RUN/certificates.parquet, which RUN/run.json names together with the new
+sentences; a row that is there (same objective, delta, epsilon, measure, method and trial) stays as it is.
+`python -m analysis RUN --out RUN/figures` draws again.
 W&B gets the record anew, under the id that it had there, if the run itself went to W&B.
 """
 
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [_finished(folder) for folder in folders]  # every run is looked at before any is changed
         settings = [settings_of(run, changes) for run in runs]
         for run, wanted in zip(runs, settings, strict=True):
-            print("\n".join(certify(run, wanted, given.allow)))
+            print("\n".join(add(run, wanted, given.allow)))
             _mirror(run)
     except InputError as error:
         print(f"calm-bench: {error}", file=sys.stderr)
@@ -141,23 +143,32 @@ def settings_of(run: Run, changes: Mapping[str, Any]) -> CalibrationConfig:
     return settings
 
 
-def certify(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) -> list[str]:
+def add(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) -> list[str]:
     """Add what the run's record lacks of these promises; the lines to print, the last of them `run: FOLDER`.
 
     allowed: modules beside the suite's own whose classes the record may name.
     """
     with locked(run.path):
         run = Run.open(run.path)
-        scores = Scores.of(run.read("generations"), _quality(run, allowed))
-        rows, _ = certificates(scores, settings, method_of(settings, within=("calm_bench.calibration", *allowed)))
-        there = run.read("certificates")
-        new = rows[~_keys(rows).isin(_keys(there))]
-        if len(new):
-            run.append("certificates", new)
+        method = method_of(settings, within=("calm_bench.calibration", *allowed))
+        promises = make_promises(losses.outcomes(run), settings, method)
+        wanted = _keys(promises)
+        there = _recorded(run.read("certificates"))
+        lacking = [promise for promise in promises if not _keys([promise]).isin(there).all()]
+        if lacking:
+            quality, examples = _quality(run, allowed), run.read("examples")
+
+            def of_quality(rules: Collection[int]) -> Statistics:
+                texts = run.table("generations").batches(["example", "rule", "prediction"], rules)
+                return statistics(quality, texts, rules, examples)
+
+            rows = certificates(lacking, quality, of_quality)
+            new = rows[~_recorded(rows).isin(there)]
+            words = [promise.certificate.promise for promise in lacking if _keys([promise])[0] not in there]
+            run.add_promises(new, words)
         issued = summary.issued(run)
-        run.add_promises(issued["promise"].tolist()[len(run.info["promises"]) :])  # also those of a killed process
-    asked = issued[_keys(issued).isin(_keys(rows))]
-    added = new["trial"].isna().sum()
+    asked = issued[_recorded(issued).isin(wanted)]
+    before = int(_recorded(asked).isin(there).sum())
     return [
         summary.title(run),
         "",
@@ -165,7 +176,7 @@ def certify(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) 
         "",
         *summary.in_words(asked),
         "",
-        f"promises added: {added}, there before: {len(asked) - added}; rows added to certificates.parquet: {len(new)}",
+        f"promises added: {len(asked) - before}, there before: {before}; rows added: {(~wanted.isin(there)).sum()}",
         f"run: {run.path}",
     ]
 
@@ -178,7 +189,12 @@ def _mirror(run: Run) -> None:
         mirror(run, group=run.info["name"], **tracking)
 
 
-def _keys(certificates: pd.DataFrame) -> pd.MultiIndex:
+def _keys(promises: Sequence[Promise]) -> pd.MultiIndex:
+    """What the rows of these promises are recognised by: the certificates on all examples first."""
+    return _recorded(pd.DataFrame([row for promise in promises for row in promise.rows()]))
+
+
+def _recorded(certificates: pd.DataFrame) -> pd.MultiIndex:
     """What a row is recognised by; trial -1 for a promise made on all examples."""
     return pd.MultiIndex.from_frame(certificates[PROMISE].assign(trial=certificates["trial"].fillna(-1).astype(int)))
 
