@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from analysis import naming
-from analysis.load import Records
+from analysis.load import TABLES, Records
 
 Parts = dict[str, Records]
 """Records by the label that stands in the file's name and in the title; no label where there is one part only."""
@@ -83,5 +83,5 @@ def apart(name: str, key: str) -> Scope:
 
 
 def _labelled(part: Records, label: str) -> Records:
-    frames = {field.name: getattr(part, field.name) for field in dataclasses.fields(part) if field.name != "notes"}
-    return dataclasses.replace(part, **{name: frame.assign(group=label) for name, frame in frames.items()})
+    frames = {name: getattr(part, name).assign(group=label) for name in ("runs", *TABLES)}
+    return dataclasses.replace(part, **frames)

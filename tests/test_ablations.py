@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 from tests import cli
 
@@ -22,21 +23,21 @@ def test_state_copying_is_a_run_for_each_kind(tmp_path: Path, tiny_checkpoint: P
     runs = runs_of("state_copying", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8")
     kinds = [run.info["config"]["state_copying"] for run in runs]
     assert kinds == ["exit_state", "first_state", "projected_kv", "true_state"]
-    rows = runs[3].read("generations").query("measure in ['oracle', 'full']")
-    texts = rows.pivot(index="example_id", columns="measure", values="prediction")
+    rows = named(runs[3].read("generations"), runs[3].read("rules")).query("measure in ['oracle', 'full']")
+    texts = rows.pivot(index="example", columns="measure", values="prediction")
     assert (texts["oracle"] == texts["full"]).all()
 
 
 def test_decay_is_a_run_for_each_temperature(tmp_path: Path, tiny_checkpoint: Path) -> None:
     grid = "threshold.grid=[0.5,0.2]"
     runs = runs_of("decay", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8", grid)
-    decays = [set(run.read("generations")["decay"]) - {"none"} for run in runs]
+    decays = [set(run.read("rules")["decay"]) - {"none"} for run in runs]
     assert decays == [{f"additive(tau={tau})"} for tau in (0, 1, 4, 10)]
 
 
 def test_oracle(tmp_path: Path, tiny_checkpoint: Path) -> None:
     (run,) = runs_of("oracle", tmp_path, f"model.path={tiny_checkpoint}", "task.max_new_tokens=8")
-    assert {"oracle", "static", "full", "softmax"} == set(run.read("frontier")["measure"])
+    assert {"oracle", "static", "full", "softmax"} == set(named(run.read("frontier"), run.read("rules"))["measure"])
     assert json.loads((run.path / "run.json").read_text())["status"] == "finished"
 
 

@@ -4,22 +4,27 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from calm_bench import new_promises, summary
+from calm_bench.calibration import METHODS, Method, Outcomes, Promise, Verdict
 from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
 from calm_bench.metrics.bleu import Bleu
 from calm_bench.metrics.chrf import ChrF
-from calm_bench.metrics.rouge import Rouge1
+from calm_bench.metrics.metric import Metric
+from calm_bench.records import losses
 from calm_bench.records.store import Run
-from calm_bench.stages.beside import beside
-from calm_bench.stages.promise import certificates, frontier
-from calm_bench.stages.score import Scores, score
+from calm_bench.stages.promise import certificates, frontier, make_promises
+from calm_bench.stages.score import score, statistics
 from tests import cli
 
 WORDS = ["le", "chat", "dort", "sur", "la", "table", "et", "le", "chien", "court", "vite", "dans", "le", "jardin"]
@@ -43,109 +48,146 @@ class TranslationMetrics:
     quality, similarity = Bleu(), ChrF()
 
 
-@pytest.fixture(scope="module")
-def scored() -> pd.DataFrame:
+@dataclass(frozen=True)
+class Tables:
     """60 examples under six rules: the lower the threshold, the more often the last words are missing."""
+
+    rules: pd.DataFrame
+    examples: pd.DataFrame
+    generations: pd.DataFrame
+
+    @property
+    def parts(self) -> list[pa.Table]:
+        return [pa.Table.from_pandas(self.generations, preserve_index=False)]
+
+    def outcomes(self) -> Outcomes:
+        n_rules, n_examples = len(self.rules), len(self.examples)
+        return losses.outcomes_of(self.rules, losses.by_rule(self.parts, losses.COLUMNS, n_rules, n_examples))
+
+    def promised(self, **changes: Any) -> tuple[pd.DataFrame, list[Promise]]:
+        """The certificates that a run with these settings would record, and its promises."""
+        settings = CalibrationConfig(**{**SETTINGS, **changes}, bootstrap_seed=0)
+        promises = make_promises(self.outcomes(), settings, METHODS[settings.method])
+        return certificates(promises, Bleu(), lambda rules: self.statistics(Bleu(), rules)), promises
+
+    def statistics(self, metric: Metric, rules: Collection[int]) -> dict[int, np.ndarray]:
+        return statistics(metric, self.parts, rules, self.examples)
+
+
+@pytest.fixture(scope="module")
+def scored() -> Tables:
+    rules = pd.DataFrame(
+        {
+            "rule": number,
+            "name": measure if threshold is None else f"{measure}@{threshold:g}",
+            "kind": "adaptive" if measure in ("softmax", "state") else measure,
+            "measure": measure if measure in ("softmax", "state") else None,
+            "threshold": threshold if measure in ("softmax", "state") else None,
+            "decay": "none",
+            "first_layer": 1,
+            "last_layer": 1 if measure == "static" else 8,
+            "state_copying": "exit_state",
+        }
+        for number, (measure, threshold) in enumerate(RULES)
+    )
+    texts = [" ".join(WORDS[(example + k) % len(WORDS)] for k in range(8)) for example in range(60)]
+    references = [[text, text.upper()] for text in texts]
+    examples = pd.DataFrame(
+        {
+            "example": range(60), "id": [f"e{example}" for example in range(60)], "split": "test", "cluster": None,
+            "source": texts, "references": references, "n_source_tokens": 9, "n_target_tokens": 9,
+        }
+    )  # fmt: skip
     rows = []
-    for example in range(60):
-        text = " ".join(WORDS[(example + k) % len(WORDS)] for k in range(8))
-        for number, (measure, threshold) in enumerate(RULES):
+    for example, text in enumerate(texts):
+        for number in range(len(RULES)):
             words = text.split()[: 8 - (number if (example + number) % 4 == 0 else 0)]
             rows.append(
                 {
-                    "example_id": f"e{example}", "split": "test", "measure": measure, "threshold": threshold,
-                    "decay": "none", "source": text, "prediction": " ".join(words), "reference": [text, text.upper()],
-                    "n_source_tokens": 9, "n_target_tokens": 9, "n_tokens": 9, "mean_exit_layer": 8.0 - number,
-                    "flops": 9 - number, "flops_elbayad": 9 - number,
+                    "example": example, "rule": number, "prediction": " ".join(words), "n_tokens": 9,
+                    "mean_exit_layer": 8.0 - number, "flops": 9.0 - number, "flops_elbayad": 9.0 - number,
                 }
             )  # fmt: skip
-    return score(pd.DataFrame(rows), TranslationMetrics())  # type: ignore[arg-type]
+    generations = pd.DataFrame(rows)
+    answers = [references[example] for example in generations["example"]]
+    task = TranslationMetrics()
+    scores = score(generations, answers, 0, task)  # type: ignore[arg-type]
+    return Tables(rules, examples, pd.concat([generations, scores], axis=1))
 
 
 @pytest.fixture
-def run(tmp_path: Path, scored: pd.DataFrame) -> Run:
+def run(tmp_path: Path, scored: Tables) -> Run:
     """A finished run on those texts, made by the stages of the main command."""
-    settings = CalibrationConfig(**SETTINGS, bootstrap_seed=0)
-    scores = Scores.of(scored, Bleu())
-    promised, issued = certificates(scores, settings, METHODS["ltt"])
+    promised, promises = scored.promised()
     config = {"calibration": SETTINGS, "task": {"quality": BLEU}}
     record = Run.create(tmp_path / "runs", "demo-1", config, name="demo", seed=0)
-    record.write("generations", scored)
+    for name in ("rules", "examples", "generations"):
+        record.write(name, getattr(scored, name))
     record.write("certificates", promised)
-    record.write(
-        "frontier", frontier(scores, 0).assign(seconds=None, speedup=None, speedup_low=None, speedup_high=None)
-    )
-    promises = [certificate.promise for certificate in issued]
-    record.finish(promises, n=60, layers=8, quality="BLEU", similarity="chrF", speed=[])
+    quality = scored.statistics(Bleu(), range(len(RULES)))
+    points = frontier(scored.outcomes(), np.ones((len(RULES), 60)), Bleu(), quality, 0)
+    record.write("frontier", points.assign(seconds=None, speedup=None, speedup_low=None, speedup_high=None))
+    words = [promise.certificate.promise for promise in promises]
+    record.finish(words, n=60, layers=8, quality="BLEU", similarity="chrF", speed=[])
     return record
 
 
 def again(run: Run, *options: str) -> list[str]:
-    return recertify.certify(run, recertify.settings_of(run, recertify.parse(options)))
+    return new_promises.add(run, new_promises.settings_of(run, new_promises.parse(options)))
+
+
+def recorded(run: Run) -> pd.DataFrame:
+    return Run.open(run.path).read("certificates")
 
 
 def test_without_a_change_nothing_is_added(run: Run) -> None:
     before = {path.name: path.read_bytes() for path in run.path.glob("*.*")}
     printed = again(run)
-    assert printed[-2] == "promises added: 0, there before: 4; rows added to certificates.parquet: 0"
+    assert printed[-2] == "promises added: 0, there before: 4; rows added: 0"
     assert printed[-1] == f"run: {run.path}"
     assert {path.name: path.read_bytes() for path in run.path.glob("*.parquet")}.items() <= before.items()
     assert Run.open(run.path).info == run.info
 
 
-def test_rows_equal_those_of_a_run_with_these_settings(run: Run, scored: pd.DataFrame) -> None:
-    before = run.read("certificates")
+def test_rows_equal_those_of_a_run_with_these_settings(run: Run, scored: Tables) -> None:
+    before = recorded(run)
     again(run, "calibration.risk=[0.02,0.3]", "calibration.method=ucb", "calibration.epsilon=0.2")
-    after = run.read("certificates")
+    after = recorded(run)
     pd.testing.assert_frame_equal(after[: len(before)], before)
 
-    changed = {**SETTINGS, "risk": [0.02, 0.3], "method": "ucb", "epsilon": 0.2}
-    expected, issued = certificates(
-        Scores.of(scored, Bleu()), CalibrationConfig(**changed, bootstrap_seed=0), METHODS["ucb"]
-    )
+    expected, promises = scored.promised(risk=[0.02, 0.3], method="ucb", epsilon=0.2)
     added = after[len(before) :].reset_index(drop=True)
     pd.testing.assert_frame_equal(added, expected, check_dtype=False)
     assert added["test_score"].nunique() > 5
-    assert Run.open(run.path).info["promises"][4:] == [certificate.promise for certificate in issued]
+    assert Run.open(run.path).info["promises"][4:] == [promise.certificate.promise for promise in promises]
 
 
 def test_only_what_lacks_is_added(run: Run) -> None:
     printed = again(run, "calibration.risk=[0.2,0.25]", "calibration.trials=8")
-    rows = run.read("certificates")
-    assert printed[-2] == "promises added: 2, there before: 4; rows added to certificates.parquet: 26"
-    assert not rows.duplicated([*recertify.PROMISE, "trial"]).any()
+    rows = recorded(run)
+    assert printed[-2] == "promises added: 2, there before: 4; rows added: 26"
+    assert not rows.duplicated([*new_promises.PROMISE, "trial"]).any()
     sizes = rows[rows["trial"].notna()].groupby(["objective", "delta", "measure"]).size()
     assert set(sizes) == {8}
     again(run, "calibration.risk=[0.2,0.25]", "calibration.trials=8")
-    pd.testing.assert_frame_equal(run.read("certificates"), rows)
+    pd.testing.assert_frame_equal(recorded(run), rows)
 
 
-def test_more_trials_go_on_with_the_same_splits(run: Run, scored: pd.DataFrame) -> None:
+def test_more_trials_go_on_with_the_same_splits(run: Run, scored: Tables) -> None:
     again(run, "calibration.trials=9")
-    settings = CalibrationConfig(**{**SETTINGS, "trials": 9}, bootstrap_seed=0)
-    once, _ = certificates(Scores.of(scored, Bleu()), settings, METHODS["ltt"])
-    keys = [*recertify.PROMISE, "trial"]
+    once, _ = scored.promised(trials=9)
+    keys = [*new_promises.PROMISE, "trial"]
     found, expected = (
-        frame[frame["trial"].notna()].sort_values(keys).reset_index(drop=True)
-        for frame in (run.read("certificates"), once)
+        frame[frame["trial"].notna()].sort_values(keys).reset_index(drop=True) for frame in (recorded(run), once)
     )
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-
-
-def test_promises_that_a_killed_process_left_out_are_added(run: Run) -> None:
-    again(run, "calibration.epsilon=0.2")
-    complete = Run.open(run.path).info
-    run.info["promises"] = complete["promises"][:4]
-    run.add_promises([])  # as if it had died after the table was written
-    again(run)
-    assert Run.open(run.path).info == complete
 
 
 def test_the_table_names_the_method_and_shows_broken_promises_beside_epsilon(run: Run) -> None:
     header, _, *rows = again(run, "calibration.method=naive", "calibration.textual=[]", "calibration.epsilon=0.1")[2:6]
     assert header.split()[-2:] == ["ε", "broken"]
     assert [row.split()[:4] for row in rows] == [[measure, "risk", "naive", "0.2"] for measure in ("softmax", "state")]
-    promised = next(line for line in summary.lines(run) if line.startswith("softmax"))
+    promised = next(line for line in summary.lines(Run.open(run.path)) if line.startswith("softmax"))
     assert promised.split()[-3:-1] == ["0.1", "0.00"]
 
 
@@ -180,7 +222,7 @@ def test_only_finished_runs_are_certified(run: Run, capsys: pytest.CaptureFixtur
     before = run.read("certificates")
     for arguments in ([str(run.path), str(other)], [str(run.path), "nowhere"], []):
         with pytest.raises(SystemExit, match="2"):
-            recertify.main([*arguments, "calibration.risk=[0.3]"])
+            new_promises.main([*arguments, "calibration.risk=[0.3]"])
         assert len(capsys.readouterr().err.splitlines()) == 1
     pd.testing.assert_frame_equal(run.read("certificates"), before)
 
@@ -205,51 +247,35 @@ def test_a_record_can_name_nothing_but_a_metric_of_the_suite(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     run.info["config"]["task"]["quality"] = quality
-    run.add_promises([])
+    run.mark("finished")
     with pytest.raises(InputError, match=words):
-        again(run)
+        again(run, "calibration.risk=[0.3]")
     assert not list(tmp_path.glob("*.ran"))
     if quality["_target_"] == "strangers.Metric":
-        recertify.main([str(run.path), "--allow", "strangers"])
+        new_promises.main([str(run.path), "calibration.risk=[0.3]", "--allow", "strangers"])
         assert list(tmp_path.glob("*.ran"))
 
 
 def test_a_method_from_outside_needs_the_users_word(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     method = "calibration.method={_target_: tests.test_certify.Never}"
     with pytest.raises(SystemExit):
-        recertify.main([str(run.path), method])
+        new_promises.main([str(run.path), method])
     assert "tests.test_certify.Never is code from outside" in capsys.readouterr().err
-    recertify.main([str(run.path), method, "--allow", "tests.test_certify"])
-    certificates = run.read("certificates")
+    new_promises.main([str(run.path), method, "--allow", "tests.test_certify"])
+    certificates = recorded(run)
     own = certificates[certificates["method"] == "never"]
     assert len(own)
-    assert own["threshold"].isna().all()
+    assert (own["rule"] == 0).all()
     assert set(own["guarantee"]) == {"none"}
 
 
-def test_an_incomplete_generations_table_is_refused(scored: pd.DataFrame) -> None:
-    with pytest.raises(InputError, match="every example must stand under every rule once"):
-        Scores.of(scored.drop(index=7), Bleu())
-    with pytest.raises(InputError, match="the full model's texts are missing"):
-        Scores.of(scored[scored["measure"] != "full"], Bleu())
-
-
-def test_further_metrics_of_the_full_model_and_the_certified_rules(scored: pd.DataFrame) -> None:
-    scores = Scores.of(scored, Bleu())
-    _, issued = certificates(scores, CalibrationConfig(**{**SETTINGS, "trials": 0}, bootstrap_seed=0), METHODS["ltt"])
-    entries = beside(scores, [Rouge1(), ChrF()], issued, seed=0)
-    rules = {(certificate.measure, certificate.threshold) for certificate in issued if certificate.threshold}
-    assert rules
-    assert {(entry["measure"], entry["threshold"]) for entry in entries} == {("full", None), *rules}
-    assert len(entries) == 2 * (1 + len(rules))
-    for entry in entries:
-        rows = scored[
-            scored["measure"].eq(entry["measure"]) & (scored["threshold"].fillna(0) == (entry["threshold"] or 0))
-        ]
-        metric = Rouge1() if entry["metric"] == "ROUGE-1" else ChrF()
-        assert entry["score"] == 100 * metric.scores(rows["prediction"].tolist(), rows["reference"].tolist()).mean()
-        assert entry["low"] <= entry["score"] <= entry["high"]
-    assert scores.quality.name == "BLEU"
+def test_an_incomplete_generations_table_is_refused(scored: Tables) -> None:
+    with pytest.raises(InputError, match="1 of 360 texts are missing"):
+        replace(scored, generations=scored.generations.drop(index=7)).outcomes()
+    with pytest.raises(InputError, match="a rule or an example that the record does not describe"):
+        replace(scored, examples=scored.examples[:-1]).outcomes()
+    with pytest.raises(InputError, match="one must be the full model"):
+        replace(scored, rules=scored.rules.assign(kind="static")).outcomes()
 
 
 @pytest.mark.slow

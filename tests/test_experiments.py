@@ -66,7 +66,7 @@ def test_the_papers_tasks(
     assert (run.info["summary"]["quality"], run.info["summary"]["similarity"]) == metrics
     assert len(run.read("certificates")) == 4 * 3 * 6
     tau = {"softmax": 4, "state": 0, "classifier": 4} if experiment != "squad" else dict.fromkeys(cli.MEASURES, 0)
-    decays = run.read("generations").drop_duplicates("measure").set_index("measure")["decay"]
+    decays = run.read("rules").drop_duplicates("measure").set_index("measure")["decay"]
     assert {measure: decays[measure] for measure in cli.MEASURES} == {
         measure: f"additive(tau={value})" for measure, value in tau.items()
     }

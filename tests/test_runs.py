@@ -42,12 +42,12 @@ def test_the_record_is_complete(undisturbed: Run) -> None:
 
 def test_losses_follow_from_what_is_stored(undisturbed: Run) -> None:
     rows = undisturbed.read("generations")
-    full = rows[rows["measure"] == "full"].set_index("example_id")
+    full = rows[rows["rule"] == 0].set_index("example")
     assert (full["textual_loss"] == 0).all()
     assert (full["risk_loss"] == 0).all()
-    same_text = rows["prediction"].eq(rows["example_id"].map(full["prediction"]))
+    same_text = rows["prediction"].eq(rows["example"].map(full["prediction"]))
     assert (rows.loc[same_text, "textual_loss"] == 0).all()
-    risk = (rows["example_id"].map(full["score"]) - rows["score"]).clip(lower=0)
+    risk = (rows["example"].map(full["score"]) - rows["score"]).clip(lower=0)
     pd.testing.assert_series_equal(rows["risk_loss"], risk, check_names=False)
 
 

@@ -51,7 +51,7 @@ def test_another_metric_decodes_nothing_and_another_promise_scores_nothing(
     for other in rows[1:]:
         pd.testing.assert_frame_equal(other.drop(columns=losses), rows[0].drop(columns=losses))
         assert not other["textual_loss"].equals(rows[0]["textual_loss"])
-        assert (other.loc[other["measure"] == "full", "textual_loss"] == 0).all()
+        assert (other.loc[other["rule"] == 0, "textual_loss"] == 0).all()
 
 
 def test_bleurt_without_weights_is_refused_before_anything_is_decoded(tiny_checkpoint: Path, tmp_path: Path) -> None:

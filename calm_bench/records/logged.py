@@ -62,10 +62,10 @@ def _shown(run: Run) -> dict[str, Any]:
             "positions": _table(_shortened(by_position(exits, keys))),
         }
         if "certificates" in tables:
-            chosen = rules[rules["rule"].isin(_certified(tables["certificates"])) & (rules["kind"] != "full")]
-            chosen = pd.concat([chosen, rules[rules["kind"] == "oracle"]])
-            for rule, name in zip(chosen["rule"], chosen["name"], strict=True):
-                shown[f"exit_layers/{name}"] = _histogram(counts[counts["rule"] == rule])
+            certified = set(tables["certificates"].loc[tables["certificates"]["trial"].isna(), "rule"])
+            for rule in rules.to_dict("records"):
+                if rule["kind"] == "oracle" or (rule["rule"] in certified and rule["kind"] != "full"):
+                    shown[f"exit_layers/{rule['name']}"] = _histogram(counts[counts["rule"] == rule["rule"]])
     return shown
 
 
@@ -125,11 +125,6 @@ def _shortened(positions: pd.DataFrame) -> pd.DataFrame:
     """Up to the position from which on the table would have more rows than W&B shows."""
     n_rules = max(1, len(positions[["measure", "threshold"]].drop_duplicates()))
     return positions[positions["position"] < TABLE_ROWS // n_rules]
-
-
-def _certified(certificates: pd.DataFrame) -> pd.Series:
-    """The rules that were certified on all examples."""
-    return certificates.loc[certificates["trial"].isna(), "rule"]
 
 
 def _histogram(exits: pd.DataFrame) -> wandb.Histogram:

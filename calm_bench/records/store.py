@@ -182,6 +182,7 @@ class Run:
         """The same for parts that are made, and forgotten, one by one; each becomes row groups of the file."""
         file = tables.write(self.path / f"{name}.parquet", schema.SCHEMAS[name], parts)
         self.info["tables"][name] = [asdict(file)]
+        self._save()
 
     def table(self, name: str) -> Table:
         """The table called `name`, to be read as a whole or batch by batch.

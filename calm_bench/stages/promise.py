@@ -82,5 +82,5 @@ def certificates(
         if promise.check:
             held_out = zip(promise.check.rule.tolist(), promise.check.trials.test, strict=True)
             scores += [quality.aggregate(known[rule][part]) for rule, part in held_out]
-        tables.append(rows.assign(test_score=scores))
+        tables.append(rows.assign(test_score=scores)[CERTIFICATES.names])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=CERTIFICATES.names)

@@ -1,6 +1,5 @@
 """Synthetic but realistic records, written to the contract's files without a model."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ import pytest
 
 from analysis import Records, load
 from calm_bench.records import Run
-from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
+from calm_bench.records.exits import count
+from calm_bench.records.rules import named
+from calm_bench.records.schema import SCHEMA_VERSION
 
 LAYERS = 8
 THRESHOLDS = np.round(np.arange(0.95, 0.0, -0.05), 2)
@@ -33,7 +34,11 @@ WORDS = [
     "pain",
 ]
 TEXTS = {"softmax": 0.9, "state": 1.8, "classifier": 1.2}  # how fast a measure's texts part from the full model's
-TOKEN_COLUMNS = ["example_id", "measure", "threshold", "position", "token_id", "piece", "exit_layer", "confidence"]
+TOKEN_COLUMNS = ["example", "rule", "position", "token_id", "piece", "exit_layer", "confidence"]
+CALIBRATION = {
+    "textual": [0.1, 0.25], "risk": [0.02, 0.05], "epsilon": 0.05, "method": "ltt", "trials": 50, "fraction": 0.8,
+    "seed": 0,
+}  # fmt: skip
 WriteRun = Callable[..., Path]
 
 
@@ -78,27 +83,19 @@ def build(
     rules = [("full", np.nan), ("oracle", np.nan), *[("static", float(k)) for k in range(1, LAYERS + 1)]]
     rules += [(m, float(t)) for m in measures for t in thresholds]
     generations, tokens, frontier = [], [], []
-    for measure, threshold in rules:
+    for number, (measure, threshold) in enumerate(rules):
         drawn = _rule(measure, threshold, rng, n, lengths)
         score = np.clip(full_score - drawn["change"], 0, 1)
         means = np.array([layers.mean() for layers in drawn["layers"]])
         pooled = float(np.concatenate(drawn["layers"]).mean())
         flops = _flops(pooled, measure)
-        decay = "additive(tau=4)" if measure in ("softmax", "classifier") else "none"
         for i in range(n):
             text = list(words[i]) if drawn["textual"][i] == 0 else [str(w) for w in rng.choice(WORDS, lengths[i] - 1)]
             generations.append(
                 {
-                    "example_id": f"e{i:04d}",
-                    "split": "test",
-                    "measure": measure,
-                    "threshold": threshold,
-                    "decay": decay,
-                    "source": "translate English to French: " + references[i][::-1],
+                    "example": i,
+                    "rule": number,
                     "prediction": " ".join(text),
-                    "reference": [references[i]],
-                    "n_source_tokens": int(lengths[i]) + 4,
-                    "n_target_tokens": int(lengths[i]),
                     "n_tokens": int(lengths[i]),
                     "mean_exit_layer": float(means[i]),
                     "score": float(score[i]),
@@ -112,7 +109,7 @@ def build(
             last = (layers == LAYERS) | (measure in ("full", "oracle", "static"))
             confidence = np.where(last, np.nan, np.clip(threshold + rng.random(len(layers)) * (1 - threshold), 0, 1))
             tokens += [
-                (f"e{i:04d}", measure, threshold, place, int(rng.integers(2, 4096)), piece, int(layer), sure)
+                (i, number, place, int(rng.integers(2, 4096)), piece, int(layer), sure)
                 for place, (piece, layer, sure) in enumerate(
                     zip([*("▁" + word for word in text), "</s>"], layers, confidence, strict=True)
                 )
@@ -122,8 +119,7 @@ def build(
         is_timed = timed and (measure in ("full", "static") or threshold in (0.5, 0.3))
         frontier.append(
             {
-                "measure": measure,
-                "threshold": threshold,
+                "rule": number,
                 "n": n,
                 "score": quality,
                 "score_low": quality - 1.5,
@@ -141,14 +137,49 @@ def build(
                 "speedup_high": 8 / pooled * 0.85 if is_timed else np.nan,
             }
         )
+    described = _described(rules)
+    examples = pd.DataFrame(
+        {
+            "example": range(n),
+            "id": [f"e{i:04d}" for i in range(n)],
+            "split": "test",
+            "cluster": None,
+            "source": ["translate English to French: " + text[::-1] for text in references],
+            "references": [[text] for text in references],
+            "n_source_tokens": lengths + 4,
+            "n_target_tokens": lengths,
+        }
+    )
     frames = {
+        "rules": described,
+        "examples": examples,
         "generations": pd.DataFrame(generations),
         "tokens": pd.DataFrame(tokens, columns=TOKEN_COLUMNS),
         "frontier": pd.DataFrame(frontier),
     }
-    frames["certificates"] = _certificates(frames["frontier"], measures, n, rng)
-    frames["timings"] = _timings(frames["frontier"], lengths, rng) if timed else None
+    columns = ("rule", "exit_layer", "position", "confidence")
+    frames["exits"] = count(*(frames["tokens"][name].to_numpy() for name in columns))
+    readable = named(frames["frontier"], described)
+    frames["certificates"] = _certificates(readable, measures, n, rng)
+    frames["timings"] = _timings(readable, lengths, rng) if timed else None
     return frames | _probes(measures, n)
+
+
+def _described(rules: list[tuple[str, float]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "rule": number,
+            "name": measure if np.isnan(threshold) else f"{measure}@{threshold:g}",
+            "kind": "adaptive" if measure in TEXTS else measure,
+            "measure": measure if measure in TEXTS else None,
+            "threshold": threshold if measure in TEXTS else None,
+            "decay": "additive(tau=4)" if measure in ("softmax", "classifier") else "none",
+            "first_layer": 1,
+            "last_layer": int(threshold) if measure == "static" else LAYERS,
+            "state_copying": "exit_state",
+        }
+        for number, (measure, threshold) in enumerate(rules)
+    )
 
 
 def _probes(measures: tuple[str, ...], n: int) -> dict[str, Any]:
@@ -214,7 +245,7 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
                             "guarantee": "probability",
                             "trial": trial,
                             "n_calibration": n if trial is None else int(0.8 * n),
-                            "threshold": point.threshold if place >= 0 else np.nan,
+                            "rule": int(point.rule),
                             "p_value": 0.01 if place >= 0 else np.nan,
                             "test_loss": None
                             if trial is None
@@ -230,17 +261,16 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
 def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     rows = []
     for _, rule in frontier[frontier.seconds.notna()].iterrows():
-        arm = rule.measure if np.isnan(rule.threshold) else f"{rule.measure}@{rule.threshold:g}"
         for i in range(min(12, len(lengths))):
             for repeat in range(3):
                 layers = rule.mean_exit_layer
                 decoder = 0.004 * lengths[i] * (0.15 + 0.85 * layers / LAYERS) * rng.lognormal(0, 0.05)
                 rows.append(
                     {
-                        "arm": arm,
-                        "measure": rule.measure,
-                        "threshold": rule.threshold,
-                        "example_id": f"e{i:04d}",
+                        "arm": "rule",
+                        "rule": int(rule.rule),
+                        "measure": None,
+                        "example": i,
                         "repeat": repeat,
                         "order": len(rows),
                         "executor": "grid",
@@ -265,9 +295,13 @@ def write(
     created: str = "2026-01-01T00:00:00",
     config: dict[str, Any] | None = None,
     drop: tuple[str, ...] = (),
+    change: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     **options: Any,
 ) -> Path:
-    """Write a run folder to the contract and return it; `options` go to `build`, `drop` names files to leave out."""
+    """Write a run folder to the contract and return it; `options` go to `build`.
+
+    drop: tables to leave out. change: what becomes of the frames that `build` gives.
+    """
     path = folder / run_id
     path.mkdir(parents=True)
     resolved = {
@@ -275,6 +309,7 @@ def write(
         "model": {"name": model},
         "measure": {m: {"_target_": m} for m in options.get("measures", tuple(TEXTS))},
         "seed": seed,
+        "calibration": CALIBRATION,
         **(config or {}),
     }
     promise = "With probability at least 95%, exiting by softmax at 0.5 keeps the mean textual loss at most 0.25."
@@ -282,14 +317,20 @@ def write(
         "schema_version": schema_version, "run_id": run_id, "name": name, "status": status, "created": created,
         "finished_at": created, "command": f"python -m calm_bench +experiment={name}", "config": resolved, "seed": seed,
         "summary": {"quality": "BLEU", "layers": LAYERS, "model_identity": model}, "promises": [promise],
+        "tables": {},
         "environment": {"cpu": "a test", "git_commit": "abc1234"}, "peak_memory_mb": 100.0,
     }  # fmt: skip
-    (path / "run.json").write_text(json.dumps(info))
     run = Run(path, info)
-    for file, frame in build(seed=seed, **options).items():
+    frames = build(seed=seed, **options)
+    for file, frame in (change(frames) if change else frames).items():
         if frame is not None and file not in drop:
-            run.write(file, frame[[column for column in SCHEMAS[file].names if column in frame]])
+            run.write(file, frame)
     return path
+
+
+def chosen(records: Records, **thresholds: float) -> pd.DataFrame:
+    """The rules of these measures at these thresholds."""
+    return records.rules[records.rules["measure"].map(thresholds) == records.rules["threshold"]]
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The coloured text: which example is chosen, and that a text stays a text, whatever is in it."""
 
-import dataclasses
 import warnings
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import Records, coloured_text, example, style
+from analysis import Records, coloured_text, example, load, style
 from analysis.outputs import save
 from analysis.plots.coloured import WIDTH, lines_of
 from calm_bench.errors import InputError
@@ -42,25 +41,22 @@ def test_the_longest_text_that_the_rules_write_differently_is_chosen(records: Re
     thresholds = chosen["threshold"].unique().tolist()
     assert 2 <= len(thresholds) <= 3
     assert thresholds == sorted(thresholds, reverse=True)
-    rows = records.generations[
-        (records.generations["measure"] == measure) & records.generations["threshold"].isin(thresholds)
-    ]
+    rules = records.rules
+    rows = records.generations(rules[(rules["measure"] == measure) & rules["threshold"].isin(thresholds)])
     losses = rows.groupby("example_id")["textual_loss"].nunique()
-    lengths = records.generations.query("measure == 'full'").set_index("example_id")["n_tokens"]
+    lengths = records.generations(rules[rules["kind"] == "full"]).set_index("example_id")["n_tokens"]
     assert lengths[chosen["example_id"].iloc[0]] == lengths[losses[losses > 1].index].max()
     first = chosen[chosen["threshold"] == thresholds[0]].iloc[0]
     row = rows.set_index(["example_id", "threshold"]).loc[(first["example_id"], thresholds[0])]
     assert (first["distance"], first["mean_exit_layer"]) == (row["textual_loss"], row["mean_exit_layer"])
 
 
-def test_the_choice_does_not_depend_on_the_order_of_the_rows(records: Records, chosen: pd.DataFrame) -> None:
-    part = records.of(records.groups[0])
-    mixed = dataclasses.replace(
-        part,
-        generations=part.generations.sample(frac=1, random_state=1),
-        tokens=part.tokens.sample(frac=1, random_state=1),
-    )
-    pd.testing.assert_frame_equal(example(mixed), chosen)
+def test_the_choice_does_not_depend_on_the_order_of_the_rows(write_run, chosen: pd.DataFrame) -> None:
+    def mixed(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        return frames | {name: frames[name].sample(frac=1, random_state=1) for name in ("generations", "tokens")}
+
+    records = load(write_run(change=mixed))
+    pd.testing.assert_frame_equal(example(records.of(records.groups[0])), chosen)
 
 
 def test_each_token_stands_on_the_colour_of_its_layer(chosen: pd.DataFrame) -> None:
@@ -110,9 +106,9 @@ def test_no_line_is_too_long_and_no_letter_is_lost(words: list[str]) -> None:
     assert [by_token[token] for token in range(len(words))] == [word.lstrip("▁") or word for word in expected]
 
 
-def test_records_without_tokens_are_one_line(records: Records) -> None:
-    part = records.of(records.groups[0])
+def test_records_without_tokens_are_one_line(write_run) -> None:
+    records = load(write_run(change=lambda frames: {**frames, "tokens": frames["tokens"].iloc[:0]}))
     with pytest.raises(InputError, match=r"tokens\.parquet"):
-        example(dataclasses.replace(part, tokens=part.tokens.iloc[:0]))
+        example(records.of(records.groups[0]))
     with pytest.raises(InputError, match="no tokens"):
-        coloured_text(part.tokens.iloc[:0], 8)
+        coloured_text(records.tokens(records.rules), 8)

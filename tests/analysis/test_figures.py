@@ -1,5 +1,7 @@
 """Figures: what is drawn (artists, labels, limits), never pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,10 @@ from matplotlib.figure import Figure
 
 import analysis
 from analysis import Records, rules, style
+from analysis.load import of_rules
 from analysis.plots.seconds import savings
 from calm_bench.errors import InputError
+from tests.analysis.conftest import chosen
 
 
 def lines(ax: Axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -43,12 +47,12 @@ def test_frontier_draws_every_point_and_nothing_else(part: Records, x: str) -> N
 
 
 def test_a_measure_looks_the_same_in_every_figure(part: Records) -> None:
-    tokens = rules.select(part.tokens, {"softmax": 0.5, "state": 0.5, "classifier": 0.5})
+    exits = of_rules(part.exits, chosen(part, softmax=0.5, state=0.5, classifier=0.5))
     figures = [
         analysis.frontier(part.frontier),
         analysis.consistency(part.certificates, "textual"),
         analysis.broken_promises(part.certificates),
-        analysis.exit_by_position(tokens, 8, least=5),
+        analysis.exit_by_position(exits, 8, least=5),
     ]
     for fig in figures:
         for line in fig.axes[0].lines:
@@ -85,24 +89,25 @@ def test_consistency_shows_trial_means_and_the_diagonal(part: Records) -> None:
 
 
 def test_histogram_bars_are_shares_of_tokens(part: Records) -> None:
-    tokens = rules.select(part.tokens, {"softmax": 0.5, "state": 0.5})
-    (ax,) = analysis.exit_histogram(tokens, 8).axes
+    rows = chosen(part, softmax=0.5, state=0.5)
+    (ax,) = analysis.exit_histogram(of_rules(part.exits, rows), 8).axes
     assert len(ax.containers) == 2
     for bars in ax.containers:
         assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
-    softmax = tokens[tokens["measure"] == "softmax"]
+    softmax = part.tokens(rows[rows["measure"] == "softmax"])
     assert ax.containers[0][2].get_height() == pytest.approx((softmax["exit_layer"] == 3).mean())
 
 
 def test_positions_that_few_texts_reach_are_left_out(part: Records) -> None:
-    tokens = rules.select(part.tokens, {"softmax": 0.5})
-    (ax,) = analysis.exit_by_position(tokens, 8, least=10).axes
+    rows = chosen(part, softmax=0.5)
+    tokens, exits = part.tokens(rows), of_rules(part.exits, rows)
+    (ax,) = analysis.exit_by_position(exits, 8, least=10).axes
     steps, means = lines(ax)["softmax, λ=0.5"]
     reached = tokens.groupby("position").size()
     assert steps.max() == reached[reached >= 10].index.max() + 1
     assert means[0] == pytest.approx(tokens.query("position == 0")["exit_layer"].mean())
     with pytest.raises(InputError, match="no position is reached by 100 texts"):
-        analysis.exit_by_position(tokens, 8, least=100)
+        analysis.exit_by_position(exits, 8, least=100)
 
 
 def test_decay_is_equation_5() -> None:
@@ -128,14 +133,15 @@ def test_broken_promises_counts_trials_over_delta() -> None:
 
 
 def test_seconds_saved_is_relative_to_the_full_model() -> None:
-    def arm(name: str, measure: str, threshold: float, seconds: float, layers: float) -> pd.DataFrame:
-        rows = {"example_id": ["a", "b"], "repeat": 0, "n_tokens": 10, "mean_exit_layer": layers}
-        times = {"seconds": seconds + 1, "encoder_seconds": 1.0}
-        return pd.DataFrame({"run_id": "r", "arm": name, "measure": measure, "threshold": threshold, **rows, **times})
+    def arm(name: str, rule: int, measure: str, threshold: float, seconds: float, layers: float) -> pd.DataFrame:
+        rows = {"example": [0, 1], "repeat": 0, "n_tokens": 10, "mean_exit_layer": layers}
+        about = {"run_id": "r", "arm": name, "rule": rule, "measure": measure, "threshold": threshold}
+        return pd.DataFrame({**about, **rows, "seconds": seconds + 1, "encoder_seconds": 1.0})
 
-    timings = pd.concat([arm("full", "full", np.nan, 4, 8), arm("state@0.5", "state", 0.5, 3, 2)], ignore_index=True)
+    ours = [arm("rule", 0, "full", np.nan, 4, 8), arm("rule", 1, "state", 0.5, 3, 2)]
+    timings = pd.concat(ours, ignore_index=True)
     # Other things that were timed, such as Hugging Face's own loop, are neither baseline nor rule.
-    others = [arm("generate", "full", np.nan, 9, 8), arm("grid:state", "state", np.nan, 50, 4)]
+    others = [arm("generate", 0, "full", np.nan, 9, 8), arm("grid", -1, "state", np.nan, 50, 4)]
     (saved,) = savings(pd.concat([timings, *others], ignore_index=True)).to_dict("records")
     assert (saved["layers_saved"], saved["seconds_saved"]) == pytest.approx((0.75, 0.25))
     assert saved["seconds_low"] <= saved["seconds_saved"] <= saved["seconds_high"]
@@ -145,29 +151,31 @@ def test_seconds_saved_is_relative_to_the_full_model() -> None:
         analysis.seconds_saved(timings[timings["measure"] != "full"])
 
 
-def test_recertify_keeps_its_own_promises(part: Records) -> None:
-    again = analysis.recertify(part.generations, "textual", deltas=(0.1, 0.3), epsilons=(0.05, 0.5), n_trials=10)
-    assert len(again) == 2 * 2 * 3 * 10
+def test_trials_at_other_tolerances_keep_their_own_promises(part: Records) -> None:
+    again = analysis.trials(part, "textual", deltas=(0.1, 0.3), epsilons=(0.05, 0.5))
+    assert len(again) == 2 * 2 * 3 * 50
     assert again["test_loss"].between(0, 1).all()
-    full = again["threshold"].isna()
+    full = again["rule"] == 0
+    assert full.any()
     assert (again.loc[full, "test_loss"] == 0).all()
     assert (again.loc[full, "mean_exit_layer"] == 8).all()
     layers = again.groupby("delta")["mean_exit_layer"].mean()
     assert layers[0.3] <= layers[0.1]
-    with pytest.raises(InputError, match="full model"):
-        analysis.recertify(part.generations.query("measure != 'full'"), "textual")
+    assert set(analysis.trials(part, "risk", measures=["state"])["measure"]) == {"state"}
+    with pytest.raises(InputError, match="none to certify"):
+        analysis.trials(part, "textual", measures=["entropy"])
 
 
 def test_representative_rules_are_certified_where_they_can_be(part: Records) -> None:
-    chosen = rules.representative(part.certificates, part.frontier)
+    picked = rules.representative(part)
     whole = part.certificates.query("objective == 'textual' and delta == 0.25 and trial.isna()")
     if whole["threshold"].notna().all():
-        assert chosen == whole.set_index("measure")["threshold"].to_dict()
-    nothing = rules.representative(part.certificates.iloc[:0], part.frontier)
-    assert list(nothing) == ["softmax", "state", "classifier"]
-    picked = rules.shown(part.certificates, part.frontier, 12)
-    assert len(picked) == 12
-    assert picked[0] == ("full", None)
+        assert set(picked["rule"]) == set(whole["rule"])
+    nothing = rules.representative(replace(part, certificates=part.certificates.iloc[:0]))
+    assert set(nothing["measure"]) == {"softmax", "state", "classifier"}
+    shown = rules.shown(part, 12)
+    assert len(shown) == 12
+    assert shown["kind"].iloc[0] == "full"
 
 
 def test_promises_added_later_do_not_mix_with_the_runs_own(records: Records) -> None:

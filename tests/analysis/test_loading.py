@@ -11,8 +11,9 @@ import pytest
 
 from analysis import Records, load
 from calm_bench.errors import InputError
+from tests.analysis import conftest
 
-FRAMES = ("generations", "tokens", "frontier", "certificates", "timings")
+FRAMES = ("rules", "examples", "exits", "frontier", "certificates", "timings")
 
 
 def test_every_frame_says_which_run_a_row_belongs_to(records: Records) -> None:
@@ -21,6 +22,12 @@ def test_every_frame_says_which_run_a_row_belongs_to(records: Records) -> None:
         assert len(frame), name
         assert list(frame.columns[:5]) == ["run_id", "name", "task", "model", "group"]
         assert set(frame["run_id"]) == set(records.runs["run_id"])
+    rules = conftest.chosen(records, softmax=0.5)
+    for frame in (records.generations(rules), records.tokens(rules)):
+        assert list(frame.columns[:5]) == ["run_id", "name", "task", "model", "group"]
+        assert set(frame["measure"]) == {"softmax"}
+        assert set(frame["threshold"]) == {0.5}
+        assert set(frame["example_id"]) == set(records.examples["example_id"])
     run = records.runs.iloc[0]
     assert (run["layers"], run["quality"], run["group"]) == (8, "BLEU", "demo-tatoeba_enfr")
 
@@ -52,8 +59,8 @@ def test_only_unfinished_runs_is_an_error_that_says_so(write_run) -> None:
 
 
 def test_an_older_schema_is_left_out_and_refused_where_it_is_all_there_is(write_run) -> None:
-    old = write_run(run_id="old", schema_version=1)
-    with pytest.raises(InputError, match=r"old/run.json: schema_version 1 is older than 2"):
+    old = write_run(run_id="old", schema_version=2)
+    with pytest.raises(InputError, match=r"old/run.json: schema_version 2 is older than 3"):
         load(old)
     records = load(write_run(run_id="new", seed=1).parent, quiet=True)
     assert list(records.runs["run_id"]) == ["new"]
@@ -71,7 +78,7 @@ def test_of_two_runs_of_one_config_the_later_counts(write_run) -> None:
     write_run(run_id="b-first", created="2026-01-01T00:00:00")
     later = write_run(run_id="a-later", created="2026-01-02T00:00:00")
     records = load(later.parent, quiet=True)
-    assert set(records.generations["run_id"]) == {"a-later"}
+    assert set(records.rules["run_id"]) == {"a-later"}
     assert records.notes == ("left out b-first: a-later is a later run of the same config",)
 
 
@@ -102,7 +109,10 @@ def test_measures_run_one_by_one_share_a_group_and_its_baselines_once(write_run)
     assert set(part.frontier["measure"]) == {"softmax", "state", "static", "oracle", "full"}
     assert (part.frontier["measure"] == "full").sum() == 1
     assert not part.frontier.duplicated(["measure", "threshold"]).any()
-    assert not part.tokens.duplicated(["example_id", "measure", "threshold", "position"]).any()
+    assert not part.rules.duplicated(["measure", "threshold"]).any()
+    tokens = part.tokens(part.rules)
+    assert not tokens.duplicated(["example_id", "measure", "threshold", "position"]).any()
+    assert part.exits["count"].sum() == len(tokens)
 
 
 def test_a_torn_record_names_its_file(write_run) -> None:
@@ -110,6 +120,27 @@ def test_a_torn_record_names_its_file(write_run) -> None:
     (run / "run.json").write_text("{")
     with pytest.raises(InputError, match=r"run\.json"):
         load(run)
+
+
+@pytest.mark.parametrize("table", ["tokens", "certificates"])
+def test_a_record_that_is_not_as_it_was_written_is_left_out(write_run, table: str) -> None:
+    whole, spoilt = write_run(run_id="whole", n=2), write_run(run_id="spoilt", n=2, seed=1)
+    file = spoilt / f"{table}.parquet"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    records = load(whole.parent, quiet=True)
+    assert set(records.runs["run_id"]) == {"whole"}
+    assert f"left out spoilt: {file}: it is not the file that was written" in records.notes[-1]
+
+
+@pytest.mark.parametrize("text", ["null", '{"schema_version": 3}', "[" * 100_000, '{"schema_version": "3"}'])
+def test_a_run_json_of_another_shape_is_left_out(write_run, text: str) -> None:
+    whole, spoilt = write_run(run_id="whole", n=2), write_run(run_id="spoilt", n=2, seed=1)
+    (spoilt / "run.json").write_text(text)
+    records = load(whole.parent, quiet=True)
+    assert set(records.runs["run_id"]) == {"whole"}
+    assert records.notes[0].startswith("left out spoilt: unreadable: ")
 
 
 def test_analysis_needs_no_torch() -> None:

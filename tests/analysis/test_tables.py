@@ -24,7 +24,7 @@ def squad(write_run) -> Records:
 
 
 def test_efficiency_averages_trials(squad: Records) -> None:
-    table = efficiency(squad.certificates, squad.frontier, squad.runs)
+    table = efficiency(squad.certificates, squad.runs)
     ours = table[table["source"] == "this run"].set_index(["objective", "delta", "measure"])
     rows = squad.certificates.query("objective == 'risk' and delta == 0.05 and measure == 'state' and trial.notna()")
     point = ours.loc[("risk", 0.05, "state")]
@@ -36,7 +36,7 @@ def test_efficiency_averages_trials(squad: Records) -> None:
 
 
 def test_the_published_row_stands_under_ours(squad: Records) -> None:
-    table = efficiency(squad.certificates, squad.frontier, squad.runs)
+    table = efficiency(squad.certificates, squad.runs)
     assert len(table) == 24
     assert table["source"].tolist() == ["this run", "published"] * 12
     assert table.iloc[1][["layers", "flops_reduction", "speedup"]].tolist() == [1.65, 3.15, 1.63]
@@ -45,7 +45,7 @@ def test_the_published_row_stands_under_ours(squad: Records) -> None:
 
 
 def test_other_tasks_have_no_published_row(records: Records) -> None:
-    table = efficiency(records.certificates, records.frontier, records.runs)
+    table = efficiency(records.certificates, records.runs)
     assert set(table["source"]) == {"this run"}
     assert missing(table) == ["no runs on cnndm, wmt15_enfr, squad"]
 
@@ -53,40 +53,44 @@ def test_other_tasks_have_no_published_row(records: Records) -> None:
 def test_what_is_missing_is_said(squad: Records) -> None:
     fewer = squad.certificates.query("not (objective == 'risk' and delta == 0.02)")
     assert "no runs with objective=risk, δ=0.02 on squad (softmax, state, classifier)" in missing(
-        efficiency(fewer, squad.frontier, squad.runs)
+        efficiency(fewer, squad.runs)
     )
 
 
 def test_an_untimed_rule_has_no_speedup_rather_than_zero(write_run) -> None:
     records = load(write_run(timed=False))
-    table = efficiency(records.certificates, records.frontier, records.runs)
+    table = efficiency(records.certificates, records.runs)
     assert table["speedup"].isna().all()
     assert (efficiency_shown(table).filter(like="speedup") == "").all().all()
 
 
-def test_the_full_model_stands_in_where_nothing_was_certified(records: Records) -> None:
-    none = records.certificates.assign(threshold=float("nan"), p_value=float("nan"))
-    table = certified(none, records.frontier)
+def test_the_full_model_stands_in_where_nothing_was_certified(write_run) -> None:
+    def nothing(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        return {**frames, "certificates": frames["certificates"].assign(rule=0, p_value=float("nan"))}
+
+    records = load(write_run(change=nothing))
+    table = certified(records.certificates)
     full = records.frontier.set_index("measure").loc["full"]
     assert table["score"].tolist() == pytest.approx([full["score"]] * len(table))
+    assert table["threshold"].isna().all()
     assert len(table) == 12
 
 
 def test_certified_counts_broken_trials(records: Records) -> None:
-    table = certified(records.certificates, records.frontier)
+    table = certified(records.certificates)
     trials = records.certificates.query("trial.notna()")
     assert table["broken"].sum() == (trials["test_loss"] > trials["delta"]).sum()
     assert (table["trials"] == 50).all()
-    assert (certified(records.certificates.query("trial.isna()"), records.frontier)["trials"] == 0).all()
+    assert (certified(records.certificates.query("trial.isna()"))["trials"] == 0).all()
     with pytest.raises(InputError, match="no certificates"):
-        certified(records.certificates.iloc[:0], records.frontier)
+        certified(records.certificates.iloc[:0])
 
 
 def test_seeds_of_one_setup_are_pooled(write_run) -> None:
     for seed in (0, 1):
         last = write_run(run_id=f"seed{seed}", seed=seed)
     both = load(last.parent, quiet=True)
-    table = efficiency(both.certificates, both.frontier, both.runs)
+    table = efficiency(both.certificates, both.runs)
     assert set(table["setup"]) == {"demo-tatoeba_enfr"}
     assert set(table["interval"]) == {"95% over 50 splits of each of 2 training seeds"}
     point = table.set_index(["objective", "delta", "measure"]).loc[("textual", 0.25, "state")]
@@ -94,15 +98,20 @@ def test_seeds_of_one_setup_are_pooled(write_run) -> None:
     assert len(rows) == 100
     assert point["layers"] == pytest.approx(rows["mean_exit_layer"].mean())
     assert point["layers_low"] == pytest.approx(rows["mean_exit_layer"].quantile(0.025))
-    one = [efficiency(part.certificates, part.frontier, part.runs) for part in map(both.of, both.groups)]
+    one = [efficiency(part.certificates, part.runs) for part in map(both.of, both.groups)]
     speeds = [rows.set_index(["objective", "delta", "measure"]).loc[("textual", 0.25, "state")] for rows in one]
     if all(pd.notna(row["speedup"]) for row in speeds):
         assert point["speedup_low"] == min(row["speedup_low"] for row in speeds)
 
 
-def test_the_speedup_is_that_of_the_certified_rule(records: Records) -> None:
-    whole = records.certificates.assign(threshold=0.5)
-    table = efficiency(whole, records.frontier, records.runs)
+def test_the_speedup_is_that_of_the_certified_rule(write_run) -> None:
+    def at_one_half(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        rules = frames["rules"][frames["rules"]["threshold"] == 0.5].set_index("measure")["rule"]
+        certificates = frames["certificates"]
+        return {**frames, "certificates": certificates.assign(rule=certificates["measure"].map(rules))}
+
+    records = load(write_run(change=at_one_half))
+    table = efficiency(records.certificates, records.runs)
     timed = records.frontier.query("threshold == 0.5").set_index("measure")
     for _, row in table.iterrows():
         expected = timed.loc[row["measure"], ["speedup", "speedup_low", "speedup_high"]]
@@ -110,15 +119,15 @@ def test_the_speedup_is_that_of_the_certified_rule(records: Records) -> None:
 
 
 def test_without_trials_there_is_no_interval(records: Records) -> None:
-    table = efficiency(records.certificates.query("trial.isna()"), records.frontier, records.runs)
+    table = efficiency(records.certificates.query("trial.isna()"), records.runs)
     assert (table["trials"] == 0).all()
     assert table["layers_low"].isna().all()
     assert not efficiency_shown(table).filter(like="layers").map(lambda cell: "to" in cell).any(axis=None)
 
 
 def test_lengths_are_those_of_the_targets(records: Records) -> None:
-    table = text_lengths(records.generations)
-    texts = records.generations.query("measure == 'full'")
+    table = text_lengths(records.examples)
+    texts = records.examples
     ours = table.iloc[0]
     assert (ours["source"], ours["n"]) == ("this run", 24)
     assert ours["target_mean"] == pytest.approx(texts["n_target_tokens"].mean())
@@ -127,14 +136,14 @@ def test_lengths_are_those_of_the_targets(records: Records) -> None:
     theirs = table[table["source"] == "published"].set_index("task")["target_mean"].to_dict()
     assert theirs == {"cnndm": 82, "wmt15_enfr": 39, "squad": 5}
     assert text_lengths_shown(table).iloc[1, -2:].tolist() == ["82 (42 to 141)", ""]
-    with pytest.raises(InputError, match="no texts"):
-        text_lengths(records.generations.iloc[:0])
+    with pytest.raises(InputError, match="no examples"):
+        text_lengths(records.examples.iloc[:0])
 
 
 def test_of_several_runs_on_one_split_the_largest_is_measured(write_run) -> None:
     write_run(run_id="small", n=3, name="a")
     last = write_run(run_id="large", n=9, name="b")
-    table = text_lengths(load(last.parent, quiet=True).generations)
+    table = text_lengths(load(last.parent, quiet=True).examples)
     assert table[table["source"] == "this run"][["run_id", "n"]].to_numpy().tolist() == [["large", 9]]
 
 
@@ -189,7 +198,7 @@ def test_state_copying_has_a_row_per_way_and_the_published_one_below(write_run) 
 
 
 def test_formats(squad: Records, tmp_path: Path) -> None:
-    table = efficiency(squad.certificates, squad.frontier, squad.runs)
+    table = efficiency(squad.certificates, squad.runs)
     shown = efficiency_shown(table)
     commands = {"r1": "python -m calm_bench +experiment=squad"}
     assert write_table(tmp_path / "t", Table(table, shown, "A note."), commands) == ("t.csv", "t.md", "t.tex")

@@ -9,6 +9,7 @@ import pytest
 
 from calm_bench import Decay, Rule, decode, load
 from calm_bench.build import build
+from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 from calm_bench.tasks.task import Task
 from tests import cli
@@ -50,17 +51,15 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     done = cli.run(*COMMAND, f"runs_dir={tmp_path}", cwd=HERE)
     assert done.returncode == 0, done.stderr[-3000:]
     run = Run.open(Path(done.stdout.splitlines()[-1].removeprefix("run: ")))
-    frontier = run.read("frontier")
+    frontier = named(run.read("frontier"), run.read("rules"))
     assert {"repeat", "state"} < set(frontier["measure"])
     assert (frontier.query("measure == 'repeat'")["flops_reduction_t5"] > 0).all()
-    assert run.read("generations")["reference"].str[0].str.endswith("!").all()
+    assert run.read("examples")["references"].str[0].str.endswith("!").all()
     assert set(run.read("certificates")["measure"]) == {"repeat", "state"}
 
     other = cli.run(*COMMAND, "task.options.mark=?", f"runs_dir={tmp_path}", cwd=HERE)
     again = Run.open(Path(other.stdout.splitlines()[-1].removeprefix("run: ")))
-    assert (
-        again.read("generations")["reference"].str[0].str.endswith("?").all()
-    )  # decoded anew: the option is in the key
+    assert again.read("examples")["references"].str[0].str.endswith("?").all()  # decoded anew: the option is in the key
 
 
 @pytest.mark.slow

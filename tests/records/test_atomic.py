@@ -30,15 +30,15 @@ with replacing(Path(sys.argv[1])) as file:
     file.write(b"new file")
 """
 
-REWRITE_FOREVER = """
+PROMISE_FOREVER = """
 import sys
 from calm_bench.records import Run
 
 run = Run.open(sys.argv[1])
-frame = run.read("tokens")
+frame = run.read("certificates")
 print("ready", flush=True)
 for i in range(1, 1_000_000):
-    run.write("tokens", frame.assign(token_id=i))
+    run.add_promises(frame.assign(n_calibration=i), [str(i)])
 """
 
 
@@ -66,14 +66,16 @@ def test_a_write_that_is_killed_leaves_the_old_file_or_none(tmp_path: Path, old:
 
 
 @pytest.mark.slow
-def test_a_run_killed_while_it_rewrites_a_table_stays_readable(run: Run, frames: dict[str, pd.DataFrame]) -> None:
-    run.write("tokens", pd.concat([frames["tokens"]] * 2000, ignore_index=True).assign(token_id=0))
+def test_a_run_killed_while_it_makes_promises_has_each_with_its_rows(run: Run, frames: dict[str, pd.DataFrame]) -> None:
+    run.write("certificates", frames["certificates"].assign(n_calibration=0))
+    run.finish(["0"])
     for seconds in (0.2, 0.31):
-        _kill_after(REWRITE_FOREVER, run.path, seconds)
-        tokens = Run.open(run.path).read("tokens")
-        assert len(tokens) == 2000 * len(frames["tokens"])
-        assert tokens["token_id"].nunique() == 1
-    assert tokens["token_id"].iloc[0] > 0  # it did write
+        _kill_after(PROMISE_FOREVER, run.path, seconds)
+        after = Run.open(run.path)
+        assert after.read("certificates")["n_calibration"].astype(str).unique().tolist() == sorted(
+            set(after.info["promises"]), key=int
+        )
+    assert len(after.info["promises"]) > 1  # it did write
 
 
 def test_an_error_inside_the_block_leaves_the_old_file(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(small_disk: Path, fra
         run.write("tokens", large)
     assert {path.name for path in run.path.iterdir()} == {"run.json", "tokens.parquet"}
     assert len(run.read("tokens")) == len(frames["tokens"])
-    chunks = Chunks(small_disk)
+    chunks = Chunks(small_disk, 1)
     with pytest.raises(InputError, match="No space left on device"):
         chunks.write(0, {"small": frames["frontier"], "large": large})
     assert not chunks.done(0)

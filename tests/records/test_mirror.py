@@ -17,8 +17,8 @@ from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
 from analysis.offline import records_of
 from calm_bench.records import Run
-from calm_bench.records.logged import exit_layers, positions
 from calm_bench.records.mirror import mirror, resolve_mode
+from calm_bench.records.rules import named
 from calm_bench.records.schema import SCHEMAS
 from tests import cli
 
@@ -115,10 +115,10 @@ def test_a_finished_run_is_mirrored_offline(
     for name in ("frontier", "certificates", "exit_layers", "positions"):
         table = json.loads((folder / "files" / history[name]["path"]).read_text())
         if name in frames:
-            columns = finished.read(name).columns
-            assert table["columns"] == list(columns)
+            readable = named(finished.read(name), finished.read("rules"))
+            assert table["columns"] == list(readable.columns)
             thresholds = [row[table["columns"].index("threshold")] for row in table["data"]]
-            assert thresholds == [None if np.isnan(t) else t for t in frames[name]["threshold"]]
+            assert thresholds == [None if np.isnan(t) else t for t in readable["threshold"]]
 
     (artifact,) = [
         record.request.log_artifact.artifact if record.HasField("request") else record.artifact
@@ -338,22 +338,3 @@ def test_a_server_that_does_not_answer_is_given_up_within_seconds(finished: Run,
     assert out.splitlines() == [
         f"WARNING W&B: not uploaded (no end after 10 s); later: `wandb sync {folder}`, or this command again"
     ]
-
-
-def test_shares_of_exit_layers_add_up_for_every_rule(frames: Frames) -> None:
-    rows = exit_layers(frames["tokens"])
-    by_rule = rows.groupby(["measure", "threshold"], dropna=False)
-    assert np.allclose(by_rule["share"].sum(), 1)
-    assert (by_rule["n_tokens"].sum() == 6).all()
-    assert len(by_rule) == 4
-    asked = rows[(rows["measure"] == "softmax") & (rows["exit_layer"] < 8)]
-    assert (asked["confidence"] == 0.75).all()
-
-
-def test_positions_stop_for_all_rules_alike_before_the_table_is_cut(frames: Frames) -> None:
-    assert len(positions(frames["tokens"])) == 4 * 3
-    short = positions(frames["tokens"], max_rows=11)
-    assert len(short) == 4 * 2
-    assert set(short["position"]) == {0, 1}
-    first = frames["tokens"].query("measure == 'oracle' and position == 0")["exit_layer"].mean()
-    assert short.query("measure == 'oracle' and position == 0")["mean_exit_layer"].item() == first

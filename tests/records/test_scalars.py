@@ -10,7 +10,7 @@ def test_certified_layers_are_those_of_the_runs_own_promises(run: Run, frames: d
     for name, frame in frames.items():
         run.write(name, frame)
     later = frames["certificates"][:1].assign(method="ucb", mean_exit_layer=1.0, delta=[0.1])
-    run.append("certificates", pd.concat([later, later.assign(delta=0.025)]))
+    run.add_promises(pd.concat([later, later.assign(delta=0.025)]), [])
     assert scalars(run) == {
         "certified_layers/softmax/textual_10pct": 4.0,
         "certified_layers/softmax/risk_2pct": 8.0,

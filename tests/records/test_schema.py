@@ -33,7 +33,7 @@ def test_a_trial_that_was_not_held_out_stays_null_beside_whole_numbers(frames: F
 
 
 def test_the_index_of_a_frame_is_no_column(frames: Frames) -> None:
-    filtered = frames["frontier"][frames["frontier"]["measure"] == "full"]
+    filtered = frames["frontier"][frames["frontier"]["rule"] == 0]
     assert to_table("frontier", filtered).column_names == SCHEMAS["frontier"].names
 
 
@@ -45,9 +45,9 @@ def test_the_index_of_a_frame_is_no_column(frames: Frames) -> None:
         (lambda f: f.assign(score="high"), "generations: column 'score' must be double"),
         (lambda f: f.assign(n_tokens=2.5), "generations: column 'n_tokens' must be int32"),
         (lambda f: f.assign(n_tokens=2**40), "generations: column 'n_tokens' must be int32"),
-        (lambda f: f.assign(example_id=7), "generations: column 'example_id' must be string"),
+        (lambda f: f.assign(prediction=7), "generations: column 'prediction' must be string"),
         (lambda f: f.assign(score=np.nan), "generations: column 'score' has 8 empty or NaN values"),
-        (lambda f: f.assign(measure=None), "generations: column 'measure' has 8 empty or NaN values"),
+        (lambda f: f.assign(rule=None), "generations: column 'rule' has 8 empty or NaN values"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(frames: Frames, change: object, message: str) -> None:

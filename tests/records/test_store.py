@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from calm_bench.errors import InputError
@@ -58,9 +56,9 @@ def test_a_refused_table_leaves_the_old_one(run: Run, frames: Frames) -> None:
 
 
 def test_a_folder_named_like_a_partition_adds_no_column(tmp_path: Path, frames: Frames) -> None:
-    run = Run.create(tmp_path / "seed=3", "measure=softmax", {}, name="demo", seed=3)
+    run = Run.create(tmp_path / "seed=3", "rule=7", {}, name="demo", seed=3)
     run.write("frontier", frames["frontier"])
-    assert set(run.read("frontier")["measure"]) == {"softmax", "oracle", "full"}
+    assert set(run.read("frontier")["rule"]) == {0, 1, 2, 3}
 
 
 def test_a_run_is_never_overwritten(run: Run) -> None:
@@ -95,7 +93,7 @@ def test_a_finished_record_stays_until_the_one_in_its_place_is_finished(run: Run
     (left,) = find(run.path.parent)
     assert (left.path, left.run_id, left.status) == (run.path, run.run_id, "finished")
     assert left.info["seed"] == (1 if end == "finish" else 0)
-    assert left.file("timings" if end == "finish" else "tokens").exists()
+    assert left.tables == ["timings" if end == "finish" else "tokens"]
     Run.begin(run.path, {"seed": 2}, name="demo", seed=2).finish()  # whatever an earlier attempt has left
     assert Run.open(run.path).info["seed"] == 2
     assert [path.name for path in run.path.parent.iterdir()] == [run.run_id]
@@ -146,56 +144,69 @@ def test_find_lists_runs_and_nothing_else(run: Run) -> None:
     assert [found.run_id for found in find(run.path)] == ["first"]
 
 
-def _rewrite(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
-    def rewrite(path: Path) -> None:
-        pq.write_table(change(pq.ParquetFile(path).read()), path)
-
-    return rewrite
-
-
-def _with(column: str, values: pa.Array) -> Callable[[Path], None]:
-    def replaced(table: pa.Table) -> pa.Table:
-        return table.set_column(table.column_names.index(column), column, values)
-
-    return _rewrite(replaced)
+def _flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.unlink(), "no such table; the run is running"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "torn or not a Parquet file"),
-        (lambda path: path.write_bytes(b""), "torn or not a Parquet file"),
-        (_rewrite(lambda table: table.drop_columns("score")), "column 'score' is missing"),
-        (_with("score", pa.array(["41"] * 4)), "column 'score' is string, must be double"),
-        (_with("n", pa.array([2] * 4)), "column 'n' is int64, must be int32"),
-        (_with("score", pa.nulls(4, pa.float64())), "column 'score' has 4 empty or NaN values"),
+        (lambda path: path.unlink(), "it is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "it is not the file that was written"),
+        (lambda path: path.write_bytes(b""), "it is not the file that was written"),
+        (_flipped, "it is not the file that was written"),
+        (lambda path: path.write_bytes((path.parent / "rules.parquet").read_bytes()), "it is not the file that was"),
     ],
 )
-def test_a_broken_table_is_named(run: Run, frames: Frames, spoil: Callable[[Path], None], message: str) -> None:
-    run.write("frontier", frames["frontier"])
+def test_a_table_that_is_not_as_it_was_written_is_named(
+    run: Run, frames: Frames, spoil: Callable[[Path], None], message: str
+) -> None:
+    for name in ("rules", "frontier"):
+        run.write(name, frames[name])
     path = run.path / "frontier.parquet"
     spoil(path)
     with pytest.raises(InputError) as error:
-        run.read("frontier")
+        Run.open(run.path).read("frontier")
     assert str(error.value).startswith(f"{path}: {message}")
     assert "\n" not in str(error.value)
+    assert len(run.read("rules")) == 4
 
 
-def test_columns_of_a_later_version_are_left_out(run: Run, frames: Frames) -> None:
-    run.write("tokens", frames["tokens"])
-    _rewrite(lambda table: table.append_column("later", pa.array([1] * len(table))))(run.path / "tokens.parquet")
-    assert list(run.read("tokens").columns) == SCHEMAS["tokens"].names
+def test_a_table_that_was_not_written_is_named(run: Run) -> None:
+    with pytest.raises(InputError, match=r"frontier.parquet: no such table; the run is running"):
+        run.read("frontier")
+
+
+def test_later_promises_come_with_their_rows_or_not_at_all(run: Run, frames: Frames) -> None:
+    run.write("certificates", frames["certificates"])
+    run.finish(["one"])
+    later = frames["certificates"].assign(method="ucb")
+    run.add_promises(later, ["two"])
+    run.add_promises(later.assign(method="crc"), ["three"])
+    back = Run.open(run.path)
+    assert back.info["promises"] == ["one", "two", "three"]
+    assert back.read("certificates")["method"].tolist() == ["ltt"] * 3 + ["ucb"] * 3 + ["crc"] * 3
+    torn = {**back.info, "promises": ["one"]}  # killed before run.json was replaced: its rows count for nothing
+    torn["tables"] = {**torn["tables"], "certificates": torn["tables"]["certificates"][:1]}
+    (run.path / "run.json").write_text(json.dumps(torn))
+    again = Run.open(run.path)
+    assert set(again.read("certificates")["method"]) == {"ltt"}
+    again.add_promises(later, ["two"])
+    assert set(Run.open(run.path).read("certificates")["method"]) == {"ltt", "ucb"}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema_version": 2, "run_', "torn or not JSON"),
-        ('{"schema_version": 3}', "schema_version 3 is newer than 2"),
-        ('{"schema_version": 1}', "schema_version 1 is older than 2"),
-        ('{"schema_version": 2, "run_id": "first"}', "key 'name' is missing"),
+        ('{"schema_version": 3, "run_', "torn or not JSON"),
+        ('{"schema_version": 4}', "schema_version 4 is newer than 3"),
+        ('{"schema_version": 2}', "schema_version 2 is older than 3"),
+        ('{"schema_version": 3, "run_id": "first"}', "key 'name' is missing"),
         ("[]", "schema_version is None"),
+        ("null", "schema_version is None"),
+        ("[" * 100_000, "torn or not JSON"),
     ],
 )
 def test_a_broken_run_json_is_named(run: Run, text: str, message: str) -> None:
@@ -204,6 +215,29 @@ def test_a_broken_run_json_is_named(run: Run, text: str, message: str) -> None:
         with pytest.raises(InputError) as error:
             attempt()
         assert str(error.value).startswith(f"{run.path / 'run.json'}: {message}")
+
+
+@pytest.mark.parametrize("key", ["config", "environment", "summary", "promises", "tables", "status", "created"])
+def test_a_value_of_another_shape_is_named(run: Run, key: str) -> None:
+    (run.path / "run.json").write_text(json.dumps({**run.info, key: 7}))
+    with pytest.raises(InputError, match=f"run.json: key '{key}' is '7', which does not belong there"):
+        Run.open(run.path)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"name": "../rules.parquet", "rows": 1, "sha256": ""}, {"name": "/x", "rows": 1, "sha256": ""}, {}, 7]
+)
+def test_tables_are_files_of_the_runs_own_folder(run: Run, entry: object) -> None:
+    (run.path / "run.json").write_text(json.dumps({**run.info, "tables": {"rules": [entry]}}))
+    with pytest.raises(InputError, match="tables.rules must list files of this folder"):
+        Run.open(run.path)
+
+
+def test_a_link_that_leads_to_itself_is_named(run: Run) -> None:
+    (run.path / "run.json").unlink()
+    (run.path / "run.json").symlink_to("run.json")
+    with pytest.raises(InputError, match="run.json: cannot be read"):
+        Run.open(run.path)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:

@@ -3,40 +3,43 @@
 Skipped where Chromium is not installed.
 """
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from analysis import Records, report, rules
+from analysis import Records, load, report, rules
 from analysis.report import explorer
+from tests.analysis.conftest import write
 from tests.analysis.report.browser import Browser, needs_chromium
 
 pytestmark = needs_chromium
 # What an id may be, and what a text may hold.
 AWKWARD_IDS = {"e0000": "</script>\"'><b onmouseover=alert(1)>", "e0002": '50% a/b#c?d & "it\'s"', "e0003": "שלום"}
-RIGHT_TO_LEFT, LONG, EMPTY = "e0003", "e0004", "e0005"
+RIGHT_TO_LEFT, LONG, EMPTY = 3, 4, 5
+
+
+def spoilt(frames: dict[str, Any]) -> dict[str, Any]:
+    tokens, generations, examples = (frames[name].copy() for name in ("tokens", "generations", "examples"))
+    words = tokens["piece"] != "</s>"
+    tokens.loc[(tokens["example"] == RIGHT_TO_LEFT) & words, "piece"] = "▁שלום"
+    tokens.loc[(tokens["example"] == LONG) & words, "piece"] = "antidisestablishmentarianism" * 20
+    tokens = tokens[(tokens["example"] != EMPTY) | ~words]
+    tokens.loc[tokens["example"] == EMPTY, "position"] = 0
+    for example, text in ((RIGHT_TO_LEFT, "שלום עולם"), (LONG, "antidisestablishmentarianism" * 20), (EMPTY, "")):
+        generations.loc[generations["example"] == example, "prediction"] = text
+        examples.loc[example, "source"] = text
+        examples.at[example, "references"] = [text]
+    examples["id"] = examples["id"].replace(AWKWARD_IDS)
+    return {**frames, "tokens": tokens, "generations": generations, "examples": examples}
 
 
 @pytest.fixture(scope="module")
-def awkward(records: Records, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokens, generations = records.tokens.copy(), records.generations.copy()
-    words = (tokens["example_id"] == RIGHT_TO_LEFT) & (tokens["piece"] != "</s>")
-    tokens.loc[words, "piece"] = "▁שלום"
-    words = (tokens["example_id"] == LONG) & (tokens["piece"] != "</s>")
-    tokens.loc[words, "piece"] = "antidisestablishmentarianism" * 20
-    tokens = tokens[(tokens["example_id"] != EMPTY) | (tokens["piece"] == "</s>")]
-    tokens.loc[tokens["example_id"] == EMPTY, "position"] = 0
-    for example_id, text in ((RIGHT_TO_LEFT, "שלום עולם"), (LONG, "antidisestablishmentarianism" * 20), (EMPTY, "")):
-        place = generations["example_id"] == example_id
-        generations.loc[place, ["source", "prediction"]] = text
-        generations.loc[place, "reference"] = pd.Series([[text]] * len(generations), generations.index)[place]
-    for frame in (tokens, generations):
-        frame["example_id"] = frame["example_id"].replace(AWKWARD_IDS)
-    path = tmp_path_factory.mktemp("awkward") / "index.html"
-    report.write(replace(records, tokens=tokens, generations=generations), path, [])
-    return path
+def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("awkward")
+    report.write(load(write(folder, change=spoilt)), folder / "index.html", [])
+    return folder / "index.html"
 
 
 def test_a_generation_with_a_script_is_text(browser: Browser, page: Path) -> None:
@@ -86,16 +89,15 @@ def test_an_empty_generation_says_so(browser: Browser, awkward: Path) -> None:
 
 
 def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, records: Records) -> None:
-    shown = rules.shown(records.certificates, records.frontier, explorer.MAX_RULES)
-    generations = records.generations.fillna({"threshold": -1.0}).set_index(["measure", "threshold", "example_id"])
-    frontier = records.frontier.fillna({"threshold": -1.0}).set_index(["measure", "threshold"])
+    shown = rules.shown(records, explorer.MAX_RULES)
+    generations = records.generations(records.rules).set_index(["rule", "example"])
+    frontier, examples = records.frontier.set_index("rule"), records.examples.set_index("example")
     browser.open(page)
-    for place, (measure, threshold) in enumerate(shown):
-        rule = (measure, -1.0 if threshold is None else threshold)
+    for place, rule in enumerate(shown["rule"]):
         browser.choose("rule", place)
         for example in (0, place, 23):
             browser.choose("example", example)
-            row, full = (generations.loc[(*one, f"e{example:04d}")] for one in (rule, ("full", -1.0)))
+            row, full = (generations.loc[(one, example)] for one in (rule, 0))
             said = browser.numbers()
             assert said["mean layers"] == f"{row['mean_exit_layer']:.2f} of 8"
             assert said["tokens"] == str(row["n_tokens"])
@@ -106,7 +108,7 @@ def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, reco
             expected = "not timed" if pd.isna(ratio) else f"{ratio:.2f} ({low:.2f}\N{EN DASH}{high:.2f})"
             assert said["speedup of this rule (95% interval)"] == expected
             assert browser.text("full") == full["prediction"]
-            assert browser.text("references") == "".join(full["reference"])
+            assert browser.text("references") == "".join(examples.loc[example, "references"])
             early = "[...document.querySelectorAll('#early [role=option]')].map(t => t.textContent)"
             assert browser.js(early) == [*row["prediction"].split(), "</s>"]
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -89,14 +88,11 @@ def test_the_explorer_holds_what_the_records_hold(records: Records) -> None:
     data = explorer.payload(records.of(group), group)
     assert len(data["rules"]) == explorer.MAX_RULES
     assert len(data["examples"]) == data["n"] == 24
-    chosen = rules.shown(records.certificates, records.frontier, explorer.MAX_RULES)
+    chosen = rules.shown(records, explorer.MAX_RULES)
     for place in (0, 7, 19):
-        measure, threshold = chosen[place]
+        written = records.tokens(chosen.iloc[[place]])
         for example in data["examples"][:3]:
-            tokens = records.tokens[
-                (records.tokens["example_id"] == example["id"]) & (records.tokens["measure"] == measure)
-            ]
-            tokens = tokens[tokens["threshold"].isna() if threshold is None else tokens["threshold"] == threshold]
+            tokens = written[written["example_id"] == example["id"]]
             pieces, layers, sure = unpack(data, example, place)
             assert pieces == tokens["piece"].tolist()
             assert layers == tokens["exit_layer"].tolist()
@@ -104,11 +100,15 @@ def test_the_explorer_holds_what_the_records_hold(records: Records) -> None:
             assert sure == pytest.approx(expected, abs=1e-6)
 
 
-def test_records_without_token_texts_show_the_prediction(records: Records) -> None:
-    part = replace(records, tokens=records.tokens.assign(piece=None))
-    data = explorer.payload(part, records.groups[0])
+def without_pieces(frames: dict[str, Any]) -> dict[str, Any]:
+    return {**frames, "tokens": frames["tokens"].assign(piece=None)}
+
+
+def test_records_without_token_texts_show_the_prediction(write_run) -> None:
+    records = load(write_run(change=without_pieces))
+    data = explorer.payload(records, records.groups[0])
     assert data["pieces"] is None
-    full = records.generations.query("measure == 'full'").set_index("example_id")["prediction"]
+    full = records.generations(records.rules[:1]).set_index("example_id")["prediction"]
     example = data["examples"][3]
     assert example["texts"][example["rules"][0][0]] == full[example["id"]]
 

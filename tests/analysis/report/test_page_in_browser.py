@@ -3,13 +3,14 @@
 Skipped where Chromium is not installed.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis import Records, load, report
+from tests.analysis.conftest import write
 from tests.analysis.report.browser import Browser, needs_chromium
+from tests.analysis.report.test_page import without_pieces
 
 pytestmark = needs_chromium
 EVERYWHERE = pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
@@ -49,10 +50,8 @@ def test_axe_finds_nothing_where_there_is_little(browser: Browser, write_run, tm
     assert browser.bad_news() == []
 
 
-def test_without_token_texts_the_layers_stand_below_the_text(
-    browser: Browser, records: Records, tmp_path: Path
-) -> None:
-    report.write(replace(records, tokens=records.tokens.assign(piece=None)), tmp_path / "index.html", [])
+def test_without_token_texts_the_layers_stand_below_the_text(browser: Browser, tmp_path: Path) -> None:
+    report.write(load(write(tmp_path, change=without_pieces)), tmp_path / "index.html", [])
     browser.open(tmp_path / "index.html", 390)
     browser.choose("rule", 0)
     browser.choose("example", 3)
