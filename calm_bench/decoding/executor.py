@@ -46,11 +46,12 @@ class Executor(Protocol):
 
 EXECUTORS = {
     "grid": "calm_bench.decoding.grid:Grid",
+    "native": "calm_bench.decoding.native:Native",
     "cuda": "calm_bench.decoding.cuda.executor:Cuda",
 }
 # What a single text under a single rule is given to, the best first, on each kind of device.
 ALONE: dict[str, tuple[str, ...]] = {
-    "cpu": ("grid",),
+    "cpu": ("native", "grid"),
     "cuda": ("cuda", "grid"),
 }
 

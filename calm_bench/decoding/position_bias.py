@@ -13,7 +13,7 @@ from calm_bench.models.weights import PositionBuckets, Weights
 def encoder_bias(weights: Weights, length: int) -> Tensor:
     """Bias of each of `length` positions towards each other, (1, H, length, length)."""
     position = torch.arange(length, device=weights.device)
-    return _bias(weights.encoder_positions, position[None, :] - position[:, None]).permute(2, 0, 1)[None]
+    return bias_of(weights.encoder_positions, position[None, :] - position[:, None]).permute(2, 0, 1)[None]
 
 
 def decoder_bias(weights: Weights, length: int) -> Tensor:
@@ -22,10 +22,10 @@ def decoder_bias(weights: Weights, length: int) -> Tensor:
     The bias depends on the distance alone: the step with t positions reads the last t columns.
     """
     distance = torch.arange(length, device=weights.device) - (length - 1)
-    return _bias(weights.decoder_positions, distance).T[None, :, None]
+    return bias_of(weights.decoder_positions, distance).T[None, :, None]
 
 
-def _bias(positions: PositionBuckets, relative: Tensor) -> Tensor:
+def bias_of(positions: PositionBuckets, relative: Tensor) -> Tensor:
     """Bias (..., H) of key positions relative to the query's (...)."""
     buckets = len(positions.bias) // 2 if positions.bidirectional else len(positions.bias)
     offset = (relative > 0).long() * buckets if positions.bidirectional else 0

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from calm_bench.choices import DecayForm, StateCopying
+from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 
 
@@ -85,6 +86,15 @@ class Rule:
     @property
     def is_oracle(self) -> bool:
         return self.name == "oracle"
+
+    def check_layers(self, depth: int) -> None:
+        """Raise InputError unless the rule fits a model of L = depth."""
+        last = self.last_layer or depth
+        if not 1 <= last <= depth or self.min_layer < 1:
+            raise InputError(
+                f"rule {self.name}: first layer {self.min_layer} and last layer {last} must be at least 1, and the "
+                f"last at most {depth}, the model's decoder layers"
+            )
 
     def threshold_at(self, step: int, max_new_tokens: int) -> float:
         """The threshold in force at a step; only rules with a measure have one."""

@@ -59,6 +59,12 @@ class EarlyExitT5(EarlyExitModel):
         width: int = self.backbone.config.d_model
         return width
 
+    @property
+    def activation(self) -> str:
+        """The feed-forward layers' activation, as transformers names it."""
+        name: str = self.backbone.config.dense_act_fn
+        return name
+
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
         normed = self.backbone.decoder.final_layer_norm(states) * t5_weights.head_scale(self.backbone.config)
         if among is None:

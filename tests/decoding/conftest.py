@@ -13,6 +13,7 @@ from tests.models_for_tests import random_t5
 
 MEASURES: list[Measure] = [Softmax(), State(), Classifier(), SoftmaxTopk(k=8, layer=2), MaxProb(), Entropy()]
 TIE = 1e-5
+BOUNDED = (Softmax(), MaxProb())  # the native executor knows only on which side of the threshold these are
 Decode = Callable[..., Generations]
 
 
@@ -51,7 +52,7 @@ def assert_same(
     confidences = generations.confidences[example, rule_index, :length]
     if tokens == [t.token_id for t in reference] and layers == [t.exit_layer for t in reference]:
         expected = [np.nan if t.confidence is None else t.confidence for t in reference]
-        np.testing.assert_allclose(confidences, expected, atol=TIE, rtol=0)
+        np.testing.assert_allclose(confidences, expected, atol=2e-3 if rule.measure in BOUNDED else TIE, rtol=0)
         return 0
     step = next(i for i, t in enumerate(reference) if (t.token_id, t.exit_layer) != (tokens[i], layers[i]))
     earlier = reference[step].confidence if reference[step].exit_layer < layers[step] else float(confidences[step])

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calm_bench.decoding import Decay, Rule
+from calm_bench.decoding import Decay, Decoder, Rule
+from calm_bench.decoding.reference import decode_reference
 from calm_bench.measures import State
 from calm_bench.models import EarlyExitT5
-from tests.decoding.conftest import MEASURES, Decode, compare, every_rule
+from tests.decoding.conftest import BOUNDED, MEASURES, TIE, Decode, compare, every_rule
 from tests.models_for_tests import random_sources, random_t5
 
 LENGTH = 10
@@ -20,6 +21,18 @@ def test_every_rule_equals_the_reference_in_one_pass(decode: Decode, model: Earl
     assert compare(model, generations, sources, rules, LENGTH) == 0
     left = generations.exit_layers[generations.exit_layers > 0]
     assert set(left.tolist()) == set(range(1, model.depth + 1))  # the test has power only if every layer is left at
+
+
+def test_confidences_of_the_grid_are_exact(model: EarlyExitT5) -> None:
+    """What the loss of a threshold is drawn over must not be an executor's bound (`BOUNDED` in conftest.py)."""
+    source = random_sources(1, 1)[0]
+    for measure in BOUNDED:
+        rule = Rule.adaptive(measure, 0.1, Decay("none"))
+        found = Decoder(model, executor="grid").decode([source], [rule], LENGTH).confidences[0, 0]
+        expected = [token.confidence for token in decode_reference(model, source, rule, LENGTH)]
+        known = [(f, e) for f, e in zip(found, expected, strict=False) if e is not None]
+        assert known
+        np.testing.assert_allclose(*zip(*known, strict=True), atol=TIE, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import KINDS
-from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 
 
@@ -29,12 +28,7 @@ class Plan:
 
     def __init__(self, rules: Sequence[Rule], depth: int, max_new_tokens: int) -> None:
         for rule in rules:
-            last = rule.last_layer or depth
-            if not 1 <= last <= depth or rule.min_layer < 1:
-                raise InputError(
-                    f"rule {rule.name}: first layer {rule.min_layer} and last layer {last} must be at least 1, and the "
-                    f"last at most {depth}, the model's decoder layers"
-                )
+            rule.check_layers(depth)
         self.last = np.array([rule.last_layer or depth for rule in rules])
         self.thresholds = np.array(
             [

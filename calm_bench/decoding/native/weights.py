@@ -1,0 +1,201 @@
+"""A model's weights as the native library reads them: padded, in panels, in few large pieces of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
+from calm_bench.decoding.native.structures import Layer, Matrix, Model, Probe
+from calm_bench.decoding.position_bias import bias_of
+from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.models.weights import DecoderLayer, EncoderLayer, Weights
+
+UNIT, HEAD_UNIT = 64, 16  # as in products.h and model.h
+FLOAT32, BFLOAT16, INT8 = range(3)
+ACTIVATIONS = ("relu", "gelu_new")
+CHUNK = 64 << 20  # NumPy asks for huge pages from 4 MiB on; without them a product takes a third longer
+
+
+def padded(n: int, unit: int = UNIT) -> int:
+    return -(-n // unit) * unit
+
+
+class Arena:
+    """Memory that stays where it is, 64-byte aligned, for as long as the arena lives."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+        self._free = np.empty(0, np.uint8)
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+        size = padded(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        if size > len(self._free):
+            chunk = np.empty(max(size, CHUNK) + UNIT, np.uint8)
+            self._kept.append(chunk)
+            self._free = chunk[-chunk.ctypes.data % UNIT :]
+        taken, self._free = self._free[:size], self._free[size:]
+        return taken[: int(np.prod(shape)) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+
+    def address(self, values: Any, dtype: DTypeLike = np.float32, shape: Sequence[int] | None = None) -> int:
+        """Where a copy of `values` lies, filled up with zeros to `shape`."""
+        values = np.asarray(values)
+        room = self.empty(shape or values.shape, dtype)
+        if room.shape != values.shape:
+            room[:] = 0
+        room[tuple(slice(n) for n in values.shape)] = values
+        return room.ctypes.data
+
+    def array(self, kind: Any, items: Sequence[Any]) -> Any:
+        """A C array of structures."""
+        made = (kind * len(items))(*items)
+        self._kept.append(made)
+        return made
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How weights are laid out.
+
+    Attributes:
+        panel: outputs in a panel, which depends on the machine's vectors.
+        activation: of the feed-forward layers, one of `ACTIVATIONS`.
+        int8: whether all matrices but the head are rounded to int8 with a scale a row: another model, with other texts.
+        preview: whether the head has its int8 copy beside it.
+    """
+
+    panel: int
+    activation: str
+    int8: bool
+    preview: bool
+
+
+class NativeWeights:
+    """What `Model` in model.h points to, from weights in float32 or bfloat16 on the CPU."""
+
+    def __init__(self, weights: Weights, layout: Layout) -> None:
+        self.arena, self.depth, self.vocab = Arena(), weights.depth, len(weights.head)
+        self._layout, self._learned = layout, weights.learned
+        self._heads, self._head_rows = weights.heads, weights.d_kv
+        self._type = INT8 if layout.int8 else {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}[weights.dtype]
+        self._d, self._d_kv = padded(weights.d_model), padded(weights.d_kv, HEAD_UNIT)
+        self._attention = padded(weights.heads * self._d_kv)
+        self._d_ff = padded(len(weights.decoder_layers[0].feed_forward.wo))
+        self.structure = self._model(weights)
+
+    def probes(self, learned: str) -> Any:
+        """A learned measure's weights, layer by layer."""
+        module = self._learned[learned]
+        assert isinstance(module, ExitClassifier)
+        weight, bias = module.linear.weight.detach()[0], float(module.linear.bias.detach())
+        out = self.arena.address(weight.numpy(), shape=(self._d,))
+        return self.arena.array(Probe, [Probe(Matrix(), None, out, bias)] * self.depth)
+
+    def _model(self, w: Weights) -> Model:
+        arena, vocab, far = self.arena, self.vocab, w.encoder_positions.max_distance
+        cross = w.cross_keys_values.chunk(w.depth)
+        head = w.head.float().numpy()
+        model = Model(
+            arena.array(Layer, [self._layer(layer) for layer in w.encoder_layers]),
+            arena.array(Layer, [self._decoder_layer(*pair) for pair in zip(w.decoder_layers, cross, strict=True)]),
+            embedding=arena.address(w.embedding.float().numpy(), shape=(vocab, self._d)),
+            encoder_bias=arena.address(bias_of(w.encoder_positions, torch.arange(-far, far + 1)).T.numpy()),
+            decoder_bias=arena.address(bias_of(w.decoder_positions, -torch.arange(far + 1)).T.numpy()),
+            head=arena.address(head, shape=(vocab, self._d)),
+            ends=arena.address(w.tokens.ends, np.int32),
+            encoder_depth=len(w.encoder_layers),
+            depth=w.depth,
+            d=self._d,
+            d_model=w.d_model,
+            heads=w.heads,
+            d_kv=self._d_kv,
+            attention=self._attention,
+            d_ff=self._d_ff,
+            vocab=vocab,
+            far=far,
+            start=w.tokens.start,
+            n_ends=len(w.tokens.ends),
+            activation=ACTIVATIONS.index(self._layout.activation),
+            gated=w.decoder_layers[0].feed_forward.gated,
+            kv_type=FLOAT32 if w.dtype is torch.float32 else BFLOAT16,
+            epsilon=w.epsilon,
+        )
+        if self._layout.preview:
+            self._add_preview(model, head)
+        return model
+
+    def _add_preview(self, model: Model, head: NDArray[np.float32]) -> None:
+        """The head in int8, and what bounds its error: see `estimate` in head.h."""
+        vocab, d = head.shape
+        scales, rounded = _rounded(head)
+        again = rounded * scales[:, None]
+        summed = d * 2.0**-23  # n 2^-24 |a| |b| bounds the rounding of a float32 dot of n; twice that, to be safe
+        model.rounding = (np.linalg.norm(head - again, axis=1) + summed * np.linalg.norm(head, axis=1)).max()
+        model.reach = np.linalg.norm(again, axis=1).max() * (1 + summed)
+        model.preview = self.arena.address(rounded, np.int8, (vocab, self._d))
+        model.scales = self.arena.address(scales)
+        model.offsets = self.arena.address(-128 * rounded.sum(1), np.int32)
+
+    def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
+        feed_forward = layer.feed_forward
+        return Layer(
+            qkv=self._by_heads(layer.qkv),
+            out=self._from_heads(layer.out),
+            wi=self._packed(_grouped(feed_forward.wi, 1 + feed_forward.gated, self._d_ff)),
+            wo=self._packed(feed_forward.wo.T),
+        )
+
+    def _decoder_layer(self, layer: DecoderLayer, cross_keys_values: Tensor) -> Layer:
+        result = self._layer(layer)
+        result.cross_query = self._by_heads(layer.cross_query)
+        result.cross_kv = self._by_heads(cross_keys_values)
+        result.cross_out = self._from_heads(layer.cross_out)
+        return result
+
+    def _by_heads(self, matrix: Tensor) -> Matrix:
+        """(n H d_kv, d), each head padded."""
+        heads = len(matrix) // self._head_rows
+        return self._packed(_grouped(_grouped(matrix, heads, self._d_kv), heads // self._heads, self._attention))
+
+    def _from_heads(self, matrix: Tensor) -> Matrix:
+        """The transpose of (H d_kv, d), each head padded."""
+        return self._packed(_grouped(_grouped(matrix, self._heads, self._d_kv), 1, self._attention).T)
+
+    def _packed(self, matrix: Tensor) -> Matrix:
+        """(rows, columns) in panels."""
+        scales = None
+        if self._type == INT8:
+            scale, values = _rounded(matrix.float().numpy())
+            scales = self.arena.address(scale, shape=(padded(len(scale)),))
+            lanes: NDArray[Any] = values.astype(np.int8)
+        else:
+            lanes = matrix.numpy() if self._type == FLOAT32 else matrix.view(torch.int16).numpy()
+        rows, columns = (padded(n) for n in lanes.shape)
+        if lanes.shape != (rows, columns):
+            lanes = np.pad(lanes, ((0, rows - lanes.shape[0]), (0, columns - lanes.shape[1])))
+        k = 1 << self._type
+        packed = self.arena.empty((rows // self._layout.panel, columns // k, self._layout.panel, k), lanes.dtype)
+        packed[:] = lanes.reshape(rows // self._layout.panel, self._layout.panel, columns // k, k).transpose(0, 2, 1, 3)
+        return Matrix(packed.ctypes.data, scales, rows, columns, self._type)
+
+
+def _grouped(matrix: Tensor, groups: int, size: int) -> Tensor:
+    """The rows of a matrix in equal groups, each filled up with zero rows to `size`."""
+    rows, columns = len(matrix) // groups, matrix.shape[1]
+    if rows == size:
+        return matrix
+    result = matrix.new_zeros(groups, size, columns)
+    result[:, :rows] = matrix.view(groups, rows, columns)
+    return result.view(-1, columns)
+
+
+def _rounded(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scales (rows) and whole numbers in -127..127 (rows, columns) whose product is about the matrix."""
+    scales = np.abs(matrix).max(1) / 127
+    scales[scales == 0] = 1
+    return scales, np.rint(matrix / scales[:, None])
