@@ -17,6 +17,7 @@ def random_t5(
     mt5: bool = False,
     d_model: int = 32,
     dropout: float = 0.1,
+    vocab: int = VOCAB,
 ) -> EarlyExitT5:
     """A T5 with weights far from their small initial values, so that layers disagree and texts differ.
 
@@ -24,7 +25,7 @@ def random_t5(
     """
     torch.manual_seed(seed)
     config = (MT5Config if mt5 else T5Config)(
-        vocab_size=VOCAB,
+        vocab_size=vocab,
         d_model=d_model,
         d_kv=8,
         d_ff=48,
@@ -38,7 +39,7 @@ def random_t5(
     )
     backbone = (MT5ForConditionalGeneration if mt5 else T5ForConditionalGeneration)(config).eval()
     if gated:
-        backbone.lm_head.weight = torch.nn.Parameter(torch.randn(VOCAB, d_model) * d_model**-0.5)
+        backbone.lm_head.weight = torch.nn.Parameter(torch.randn(vocab, d_model) * d_model**-0.5)
     for parameter in backbone.parameters():
         parameter.data += torch.randn_like(parameter) * 0.05
     classifier = ExitClassifier(d_model).eval()

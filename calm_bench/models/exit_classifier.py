@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from calm_bench.errors import InputError
+from calm_bench.models.checkpoint import read_tensors
 
 FILE_NAME = "exit_classifier.safetensors"
 
@@ -37,9 +37,7 @@ class ExitClassifier(nn.Module):
         path = folder / FILE_NAME
         if not path.exists():
             return None
-        weights = load_file(path)
-        if (read := weights["linear.weight"].shape[-1]) != width:
-            raise InputError(f"{path}: the exit classifier reads states of width {read}, the model's are {width}")
         classifier = cls(width)
-        classifier.load_state_dict(weights)
+        shapes = {name: value.shape for name, value in classifier.state_dict().items()}
+        classifier.load_state_dict(read_tensors(path, shapes))
         return classifier

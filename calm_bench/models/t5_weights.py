@@ -64,9 +64,14 @@ def fused(t5: Any, tokens: GenerationTokens, learned: Mapping[str, nn.Module], d
     )
 
 
+def head_is_tied(config: Any) -> bool:
+    """Whether the head is the embedding, as in T5 v1.0; transformers says so by what goes with it, scaled states."""
+    return bool(getattr(config, "scale_decoder_outputs", False))
+
+
 def head_scale(config: Any) -> float:
-    """What a normed state is multiplied by before the head: T5 v1.0, which ties its head to the embedding, scales."""
-    return config.d_model**-0.5 if getattr(config, "scale_decoder_outputs", False) else 1.0
+    """What a normed state is multiplied by before the head."""
+    return config.d_model**-0.5 if head_is_tied(config) else 1.0
 
 
 def _qkv(block: Any) -> Tensor:
