@@ -23,10 +23,15 @@ def encode(weights: Weights, sources: Sequence[Sequence[int]]) -> Context:
     is_padded = any(len(source) < length for source in sources)
     bias = padding.to(weights.device) if is_padded else None
 
-    states = encoder_states(weights, ids.to(weights.device), bias)
-    shape = (len(sources), length, weights.depth, 2, weights.heads, weights.d_kv)
+    return Context(cross_keys_values(weights, ids.to(weights.device), bias), bias)
+
+
+def cross_keys_values(weights: Weights, ids: Tensor, padding: Tensor | None) -> Tensor:
+    """K and V of the states for each decoder layer, (L, 2, E, H, S, d_kv); ids (E, S), padding (E, 1, 1, S)."""
+    states = encoder_states(weights, ids, padding)
+    shape = (*ids.shape, weights.depth, 2, weights.heads, weights.d_kv)
     projected = linear(normed(weights, states), weights.cross_keys_values).view(shape)
-    return Context(projected.to(weights.dtype).permute(2, 3, 0, 4, 1, 5).contiguous(), bias)
+    return projected.to(weights.dtype).permute(2, 3, 0, 4, 1, 5).contiguous()
 
 
 def encoder_states(weights: Weights, ids: Tensor, padding: Tensor | None) -> Tensor:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from calm_bench.decoding.cuda.encoder import Encoder
 from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, power_of_two
 from calm_bench.decoding.cuda.weight_rows import WeightRows
-from calm_bench.decoding.encoder import encode
 from calm_bench.decoding.generations import Generations
-from calm_bench.decoding.grid.plan import Plan
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, State
 from calm_bench.models.model import EarlyExitModel
@@ -25,14 +23,6 @@ if TYPE_CHECKING:
 MEASURES: tuple[type[Measure], ...] = (State, Classifier, Softmax, MaxProb, Entropy)  # those with a kernel
 
 
-@dataclass(frozen=True)
-class Sources:
-    """E encoded sources: what `Context` holds, keys_values (L, 2, E, H, S, d_kv), and how long each source is."""
-
-    keys_values: Tensor
-    lengths: list[int]
-
-
 class Cuda:
     """Rules whose exits Triton kernels decide or need not decide, on an NVIDIA GPU."""
 
@@ -41,6 +31,7 @@ class Cuda:
     def __init__(self, model: EarlyExitModel, dtype: torch.dtype) -> None:
         self._weights = model.weights(dtype)
         self._rows = WeightRows(self._weights)
+        self._encoder = Encoder(self._weights)
         self._session: Session | None = None
 
     @classmethod
@@ -59,23 +50,22 @@ class Cuda:
         return None
 
     @torch.inference_mode()
-    def encode(self, sources: Sequence[Sequence[int]]) -> Sources:
-        return Sources(encode(self._weights, sources).keys_values, [len(source) for source in sources])
+    def encode(self, sources: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Of each source K and V for each decoder layer, (L, 2, H, S, d_kv)."""
+        return [self._encoder(source) for source in sources]
 
     @torch.inference_mode()
-    def run(self, context: Sources, rules: Sequence[Rule], max_new_tokens: int) -> Generations:
-        Plan(rules, self._rows.depth, max_new_tokens)  # refuses what lies out of range
-        result = Generations.empty(len(context.lengths), len(rules), max_new_tokens)
-        session = self._roomy_session(max_new_tokens, max(context.lengths))
-        for example, length in enumerate(context.lengths):
-            session.read(context.keys_values[:, :, example, :, :length])
+    def run(self, context: Sequence[Tensor], rules: Sequence[Rule], max_new_tokens: int) -> Generations:
+        for rule in rules:
+            rule.check_layers(self._rows.depth)
+        result = Generations.empty(len(context), len(rules), max_new_tokens)
+        session = self._roomy_session(max_new_tokens, max(source.shape[3] for source in context))
+        for example, source in enumerate(context):
+            session.read(source)
             for index, rule in enumerate(rules):
                 text = session.write(rule, max_new_tokens)
                 where = example, index, slice(len(text))
-                tokens, exit_layers, confidences = zip(*text, strict=True)
-                result.token_ids[where] = tokens
-                result.exit_layers[where] = exit_layers
-                result.confidences[where] = confidences
+                result.token_ids[where], result.exit_layers[where], result.confidences[where] = zip(*text, strict=True)
         return result
 
     def _roomy_session(self, positions: int, source_positions: int) -> Session:

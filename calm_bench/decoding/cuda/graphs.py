@@ -1,4 +1,4 @@
-"""Captured CUDA graphs of launches: what the host starts with one call."""
+"""What the host starts with one call: a token, or a layer and its question."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from functools import partial
 
 import torch
 
+from calm_bench.decoding.cuda.capture import Replay, captured
 from calm_bench.decoding.cuda.launches import Launches
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Measure
-
-Replay = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,29 @@ class LayerGraphs:
 
 
 class Graphs:
-    """Captures of one set of buffers' launches, each made when it is first wanted, between texts."""
+    """Graphs of one set of buffers' launches; those of a rule are captured when it is first used, between texts."""
 
     def __init__(self, launches: Launches, depth: int, device: torch.device) -> None:
         self._launches, self._depth, self._device = launches, depth, device
-        self._captured: dict[tuple[object, ...], Replay] = {}
+        self._of_tokens: dict[tuple[object, ...], TokenGraphs] = {}
+        self._of_layers: dict[tuple[object, ...], LayerGraphs] = {}
 
     def of_tokens(self, rule: Rule) -> TokenGraphs:
-        """For full, static and oracle rules."""
-        last, launches = rule.last_layer or self._depth, self._launches
+        """For full, static and oracle rules, and those with nothing to ask."""
+        key = rule.is_oracle, rule.last_layer, rule.state_copying
+        if key not in self._of_tokens:
+            self._of_tokens[key] = self._capture_tokens(rule)
+        return self._of_tokens[key]
+
+    def of_layers(self, rule: Rule, measure: Measure) -> LayerGraphs:
+        """For rules with a measure and at least one layer to ask after."""
+        key = measure, rule.min_layer, rule.last_layer, rule.state_copying
+        if key not in self._of_layers:
+            self._of_layers[key] = self._capture_layers(rule, measure)
+        return self._of_layers[key]
+
+    def _capture_tokens(self, rule: Rule) -> TokenGraphs:
+        launches, last = self._launches, rule.last_layer or self._depth
 
         def token() -> None:
             for layer in range(1, last + 1):
@@ -58,61 +71,37 @@ class Graphs:
                 launches.find_agreeing_layer()
             launches.leave(None if rule.is_oracle else last, rule.state_copying, token_known=rule.is_oracle)
 
-        return TokenGraphs(
-            self._capture(("start",), launches.start),
-            self._capture(("token", last, rule.is_oracle, rule.state_copying), token),
-        )
+        return TokenGraphs(self._captured(launches.start), self._captured(token))
 
-    def of_layers(self, rule: Rule, measure: Measure) -> LayerGraphs:
-        """For rules with a measure that have at least one layer to ask after."""
-        first, last, launches = rule.min_layer, rule.last_layer or self._depth, self._launches
-
-        def run_first() -> None:
-            for layer in range(1, first):
-                launches.layer(layer)
-            descend(first)
-
-        def start(_: int) -> None:
-            launches.start()
-            run_first()
+    def _capture_layers(self, rule: Rule, measure: Measure) -> LayerGraphs:
+        launches, first, last = self._launches, rule.min_layer, rule.last_layer or self._depth
 
         def descend(layer: int) -> None:
             launches.layer(layer)
             if layer < last:
                 launches.ask(measure, layer)
 
+        def run_first() -> None:
+            for layer in range(1, first):
+                launches.layer(layer)
+            descend(first)
+
+        def start() -> None:
+            launches.start()
+            run_first()
+
         def leave(layer: int) -> None:
             launches.leave(layer, rule.state_copying, token_known=measure.needs_logits and layer < last)
             run_first()
 
-        def captured(name: str, layer: int, run: Callable[[int], None]) -> Replay:
-            key = name, measure, first, layer, layer == last, rule.state_copying if name == "leave" else None
-            return self._capture(key, partial(run, layer))
-
         return LayerGraphs(
             first,
             last,
-            captured("start", first, start),
-            {layer: captured("descend", layer, descend) for layer in range(first + 1, last + 1)},
-            {layer: captured("leave", layer, leave) for layer in range(first, last + 1)},
+            self._captured(start),
+            {layer: self._captured(partial(descend, layer)) for layer in range(first + 1, last + 1)},
+            {layer: self._captured(partial(leave, layer)) for layer in range(first, last + 1)},
         )
 
-    def _capture(self, key: tuple[object, ...], launch: Callable[[], None]) -> Replay:
-        """A graph of these launches; on a CPU, where only Triton's interpreter runs them, the launches themselves."""
-        if key not in self._captured:
-            self._captured[key] = launch if self._device.type == "cpu" else self._captured_graph(launch)
-        return self._captured[key]
-
-    def _captured_graph(self, launch: Callable[[], None]) -> Replay:
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
-            self._launches.start()
-            launch()  # compiles the kernels, which a capture must not
-            stream.synchronize()
-            graph.capture_begin()
-            launch()
-            graph.capture_end()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        return graph.replay
+    def _captured(self, launch: Callable[[], None]) -> Replay:
+        self._launches.start()  # so that there is a position to run at
+        return captured(launch, self._device)
