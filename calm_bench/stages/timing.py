@@ -37,6 +37,9 @@ def measure_time(
     single = decoder.preferring(settings.executor)
     numbers = _timed(rules, certified, settings)
     arms = [_rule_arm(single, number, rules[number], task.max_new_tokens) for number in numbers]
+    for executor in {single.serving(rules[number], alone=True) for number in numbers}:
+        for source in sources:
+            executor.encode([source])  # once untimed: some executors prepare something for each length
     if settings.generate:
         arms.append(_transformers_arm(decoder.model, numbers[0], task.max_new_tokens))
     table = time_arms(
