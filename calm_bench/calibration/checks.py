@@ -42,8 +42,8 @@ def check_unit_values(name: str, values: ArrayLike) -> FloatArray:
     return np.clip(array, 0, 1)
 
 
-def check_grid(losses: ArrayLike, thresholds: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Return losses (K, n) and thresholds (K,); raise InputError unless they match and thresholds fall within (0, 1].
+def check_grid(losses: ArrayLike, thresholds: ArrayLike, highest: float = np.inf) -> tuple[FloatArray, FloatArray]:
+    """Return losses (K, n) and thresholds (K,); InputError unless they match and thresholds fall within (0, highest].
 
     The full model is never part of the grid: it is what remains when no threshold is accepted.
     """
@@ -52,8 +52,8 @@ def check_grid(losses: ArrayLike, thresholds: ArrayLike) -> tuple[FloatArray, Fl
         grid = np.asarray(thresholds, dtype=np.float64)
     except (TypeError, ValueError):
         grid = np.array([np.nan])
-    if grid.ndim != 1 or not ((grid > 0) & (grid <= 1)).all():
-        raise InputError(f"thresholds={_short(thresholds)}: must be a list of numbers in (0, 1]")
+    if grid.ndim != 1 or not ((grid > 0) & (grid <= highest)).all():
+        raise InputError(f"thresholds={_short(thresholds)}: must be a list of numbers in (0, {highest:g}]")
     if (np.diff(grid) >= 0).any():
         raise InputError(f"thresholds={_short(thresholds)}: must be strictly descending")
     if table.ndim != 2 or len(table) != len(grid):

@@ -14,6 +14,7 @@ from calm_bench.calibration import pvalues
 from calm_bench.calibration.checks import BoolArray, FloatArray, check_choice
 from calm_bench.calibration.parts import part_sizes, part_totals
 from calm_bench.calibration.procedures import bonferroni, fixed_sequence
+from calm_bench.errors import InputError
 
 Guarantee = Literal["probability", "expectation", "none"]
 
@@ -155,3 +156,15 @@ METHODS = {method.name: method for method in _NAMED}
 def find_method(method: str | Method) -> Method:
     """The method of that name, or the object itself; raises InputError on anything else."""
     return method if isinstance(method, Method) else METHODS[check_choice("method", method, list(METHODS))]
+
+
+def shared_level(method: Method, epsilon: float, together: int) -> float:
+    """What each of `together` promises is tested at so that all hold at once with probability 1 - epsilon (Bonferroni).
+
+    Raises InputError where the method promises no probability that could be shared, or `together` is below 1.
+    """
+    if together < 1:
+        raise InputError(f"together={together}: must be at least 1")
+    if together > 1 and method.guarantee != "probability":
+        raise InputError(f"method={method.name}: promises no probability, so {together} promises cannot share one")
+    return epsilon / together

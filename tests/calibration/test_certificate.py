@@ -61,7 +61,9 @@ def test_nothing_accepted_means_the_full_model(method: str) -> None:
 @pytest.mark.parametrize("losses", [np.zeros((4, 321)), np.ones((4, 321))])
 def test_promise_is_one_sentence_with_everything_in_it(method: str, losses: np.ndarray) -> None:
     found = certificate(losses, objective="risk", delta=0.07, epsilon=0.03, measure="state", method=method)
-    words = ["risk consistency", "delta = 0.07", "epsilon = 0.03", "n = 321", "state"]
+    words = ["risk consistency", "delta = 0.07", "n = 321", "state"]
+    words += ["epsilon = 0.03"] if METHODS[method].guarantee == "probability" else []
+    assert ("epsilon" in found.promise) == (METHODS[method].guarantee == "probability")
     words += ["full model"] if found.threshold is None else ["at threshold 0.3,", "exchangeable"]
     assert all(word in found.promise for word in words)
     assert found.promise.endswith(".")
@@ -78,6 +80,42 @@ def test_each_guarantee_has_its_own_words() -> None:
     assert certificate(method="naive").promise.startswith("Nothing is promised")
     assert "the full model's text" in certificate(objective="textual").promise
     assert "against the references" in certificate(objective="risk").promise
+
+
+def test_the_static_baseline_is_certified_like_a_measure() -> None:
+    losses = np.stack([np.zeros(200), np.zeros(200), np.ones(200)])
+    found = certificate(losses, [3, 2, 1], measure="static")
+    assert found.threshold == 2
+    assert "when every token leaves at layer 2, which the calibration examples chose" in found.promise
+    assert "No layer of the static rule met" in certificate(np.ones((3, 200)), [3, 2, 1], measure="static").promise
+
+
+def test_over_clusters_the_sentence_speaks_of_clusters() -> None:
+    found = certificate(unit="cluster")
+    assert (found.unit, found.n) == ("cluster", 200)
+    assert "n = 200 calibration clusters" in found.promise
+    assert "later clusters, each counting by the mean of its examples, is at most" in found.promise
+    assert "these clusters and later ones are exchangeable" in found.promise
+    assert "examples and later" not in found.promise
+
+
+def test_promises_that_hold_together_share_epsilon() -> None:
+    losses = np.stack([np.zeros(40), np.ones(40)])
+    alone, shared = (certificate(losses, [0.9, 0.5], together=together) for together in (1, 12))
+    assert (alone.threshold, shared.threshold) == (0.9, None)  # 0.9^40 lies between 0.05 / 12 and 0.05
+    assert "(epsilon = 0.05 for all 12 promises at once)" in certificate(together=12).promise
+    assert shared.epsilon == 0.05
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_together_every_promise_is_tested_at_its_share(method: str) -> None:
+    if METHODS[method].guarantee != "probability":
+        with pytest.raises(InputError, match="promises no probability"):
+            certificate(method=method, together=2)
+        return
+    losses = np.random.default_rng(0).random((4, 200)) * np.array([[0.05], [0.1], [0.15], [0.3]])
+    shared, alone = certificate(losses, together=5, method=method), certificate(losses, epsilon=0.01, method=method)
+    assert shared.index == alone.index
 
 
 def test_records_what_it_was_asked() -> None:
@@ -120,6 +158,8 @@ def test_a_method_from_outside() -> None:
         ({"objective": "quality"}, "objective='quality': must be one of textual, risk"),
         ({"method": "best"}, "method='best': must be one of ltt, ucb, crc, naive"),
         ({"method": None}, "method=None"),
+        ({"unit": "word"}, "unit='word': must be one of example, cluster"),
+        ({"together": 0}, "together=0: must be at least 1"),
         ({"delta": 1.5}, "delta=1.5"),
         ({"epsilon": 0}, "epsilon=0"),
         ({"thresholds": [0.3, 0.5, 0.7, 0.9]}, "strictly descending"),

@@ -15,6 +15,7 @@ from calm_bench.calibration import (
     Naive,
     UpperConfidenceBound,
 )
+from calm_bench.calibration.methods import shared_level
 from calm_bench.calibration.parts import whole
 from calm_bench.calibration.procedures import last_accepted
 
@@ -101,3 +102,19 @@ def test_method_is_not_merely_silent(method: Method) -> None:
 def test_every_named_method_is_simulated() -> None:
     simulated = {method.name for method in (*WITH_PROBABILITY, ConformalRiskControl(), Naive())}
     assert set(METHODS) <= simulated
+
+
+@pytest.mark.parametrize("method", WITH_PROBABILITY, ids=lambda method: method.name)
+def test_promises_made_together_all_hold_with_probability(method: Method) -> None:
+    """Ten promises about independent losses, each barely not to be made: apart, one of them breaks far more often."""
+    rng, together, n = np.random.default_rng(5), 10, 200
+    any_broken = {1: 0, together: 0}
+    for _ in range(REPEATS // 4):
+        samples = [(rng.random((1, n)) < 0.101).astype(float) for _ in range(together)]
+        for share in any_broken:
+            level = shared_level(method, EPSILON, share)
+            any_broken[share] += any(method.judge(one, whole(n), DELTA, level).accepted.any() for one in samples)
+    share_of = {share: count / (REPEATS // 4) for share, count in any_broken.items()}
+    assert share_of[together] <= EPSILON + 3 * np.sqrt(EPSILON * (1 - EPSILON) / (REPEATS // 4))
+    if method.name == "ucb":  # the tightest of them shows that apart they would not do
+        assert share_of[1] > 2 * EPSILON
