@@ -19,8 +19,8 @@ def losses(stage: str, history: History) -> pd.DataFrame:
     names = {"loss": "loss", "learning_rate": "learning_rate", "eval_loss": "validation_loss"}
     rows: dict[int, dict[str, Any]] = {}
     for entry in history:
-        if found := {column: entry[name] for name, column in names.items() if name in entry}:
-            rows.setdefault(entry["step"], {"stage": stage, "step": entry["step"]}).update(found)
+        if values := {column: entry[name] for name, column in names.items() if name in entry}:
+            rows.setdefault(entry["step"], {"stage": stage, "step": entry["step"]}).update(values)
     return pd.DataFrame(list(rows.values()), columns=["stage", "step", *names.values()])
 
 

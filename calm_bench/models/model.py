@@ -23,7 +23,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,7 @@ class EarlyExitModel(ABC):
     does (the paper is silent on it).
 
     Attributes:
+        family: what kind of model it is; an executor that writes the arithmetic out knows some of them.
         backbone: the model of transformers, in float32: what bfloat16 decoding approximates, and what is trained.
             Nothing outside `models` touches it.
         tokenizer: of transformers; None where token ids come in and go out.
@@ -87,6 +88,7 @@ class EarlyExitModel(ABC):
         learned: the weights of learned measures by name (`Measure.learned`), in float32, on the model's device.
     """
 
+    family: ClassVar[str]
     backbone: Any
     tokenizer: PreTrainedTokenizerBase
     tokens: GenerationTokens
@@ -105,6 +107,11 @@ class EarlyExitModel(ABC):
     @abstractmethod
     def width(self) -> int:
         """d, the width of the residual stream."""
+
+    @property
+    @abstractmethod
+    def activation(self) -> str:
+        """The feed-forward layers' activation, as transformers names it."""
 
     @abstractmethod
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ CLASSES = {"t5": T5ForConditionalGeneration, "mt5": MT5ForConditionalGeneration}
 class EarlyExitT5(EarlyExitModel):
     """A T5 of transformers. Its generation settings become those of a greedy text; `loading.load` names the others."""
 
+    family: ClassVar[str] = "t5"
     backbone: T5ForConditionalGeneration | MT5ForConditionalGeneration
 
     def __init__(
@@ -61,7 +62,6 @@ class EarlyExitT5(EarlyExitModel):
 
     @property
     def activation(self) -> str:
-        """The feed-forward layers' activation, as transformers names it."""
         name: str = self.backbone.config.dense_act_fn
         return name
 

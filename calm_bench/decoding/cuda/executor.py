@@ -38,6 +38,8 @@ class Cuda:
     def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
         if model.device.type != "cuda":
             return f"it needs an NVIDIA GPU, and the model is on {model.device}"
+        if model.family != "t5":
+            return "it knows T5 alone"
         if find_spec("triton") is None:
             return "triton is not installed"
         return None

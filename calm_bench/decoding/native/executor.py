@@ -19,7 +19,6 @@ from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, SoftmaxTopk, State
 from calm_bench.models.model import EarlyExitModel
-from calm_bench.models.t5 import EarlyExitT5
 
 ALIGNMENT = 64
 NEVER, ORACLE = 0, 1
@@ -48,7 +47,6 @@ class Native:
     name: ClassVar[str] = "native"
 
     def __init__(self, model: EarlyExitModel, dtype: torch.dtype, *, int8: bool = False, preview: bool = True) -> None:
-        assert isinstance(model, EarlyExitT5)  # or it is not available
         self._library = library()
         layout = Layout(self._library.panel_outputs(), model.activation, int8, preview)
         self._weights = NativeWeights(model.weights(dtype), layout)
@@ -61,7 +59,7 @@ class Native:
     def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
         if model.device.type != "cpu":
             return f"it runs on a CPU, and the model is on {model.device.type}"
-        if not isinstance(model, EarlyExitT5) or model.activation not in ACTIVATIONS:
+        if model.family != "t5" or model.activation not in ACTIVATIONS:
             return f"it knows T5 with {' or '.join(ACTIVATIONS)} alone"
         try:
             library()
