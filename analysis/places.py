@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import offline
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
+from calm_bench.records.inside import inside
 from calm_bench.records.logged import LONG
 from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
 from calm_bench.records.store import RUN_FILE, Run
@@ -59,11 +60,19 @@ def _offline_files(path: Path) -> list[Path]:
 def _from_offline(file: Path, folder: Path, notes: list[str]) -> Path:
     run = offline.read(file)
     record = run.artifact.get(RUN_FILE)
-    if record is not None and record.exists():
+    if record is not None and _is_record_of(record.parent, run.config.get("run_id")):
         return record.parent
     return _put_together(
-        folder / run.name, run.name, run.config, run.values, lambda path: run.folder / "files" / path, notes
+        folder, run.name, run.config, run.values, lambda path: inside(run.folder / "files", path), notes
     )
+
+
+def _is_record_of(folder: Path, run_id: object) -> bool:
+    """Whether the folder that an offline file names is a record of this very run."""
+    try:
+        return Run.open(folder).run_id == run_id
+    except InputError:
+        return False
 
 
 def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
@@ -75,6 +84,7 @@ def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
     import wandb
 
     places: dict[str, Path] = {}
+    taken: dict[str, str] = {}
     try:
         newest_first = wandb.Api().runs(project, order="-created_at", lazy=False)
         for run in sorted(newest_first, key=lambda run: run.state != "finished"):
@@ -83,16 +93,18 @@ def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
                 continue
             run_id = str(run.config["run_id"])
             if run_id in places:
-                notes.append(f"left out {run.id}: {places[run_id].parent.name} is a later W&B run of {run_id}")
+                notes.append(f"left out {run.id}: {taken[run_id]} is a later W&B run of {run_id}")
                 continue
-            folder = scratch / run.id / run_id
+            folder = scratch / f"api-{len(places)}"  # ids and names are data: no path is made of them
             if not _downloaded(run, folder):
+                tables = folder.with_name(f"{folder.name}-tables")
 
-                def fetch(path: str, run: Any = run, folder: Path = folder) -> Path:
-                    return Path(run.file(path).download(root=str(folder.parent / "tables"), replace=True).name)
+                def fetch(path: str, run: Any = run, root: Path = tables) -> Path:
+                    inside(root, path)
+                    return Path(run.file(path).download(root=str(root), replace=True).name)
 
                 _put_together(folder, run_id, run.config, run.summary_metrics, fetch, notes)
-            places[run_id] = folder
+            places[run_id], taken[run_id] = folder, run.id
     except InputError:
         raise
     except Exception as error:  # W&B raises many kinds, some of them private
@@ -106,7 +118,10 @@ def _downloaded(run: Any, folder: Path) -> bool:
     try:
         versions = [artifact for artifact in run.logged_artifacts() if artifact.type == "exit-stats"]
         if versions:  # one for each copy of the record; "v2" comes before "v10"
-            max(versions, key=lambda artifact: int(artifact.version[1:])).download(root=str(folder))
+            latest = max(versions, key=lambda artifact: int(artifact.version[1:]))
+            for name in latest.manifest.entries:
+                inside(folder, name)
+            latest.download(root=str(folder))
     except Exception:  # W&B raises many kinds; what the tables hold is better than nothing
         shutil.rmtree(folder, ignore_errors=True)
     return (folder / RUN_FILE).exists()
@@ -139,7 +154,11 @@ def _put_together(
     for name in LOGGED:
         table = values.get(name) or {}
         if _is_media(table):
-            content = json.loads(fetch(table["path"]).read_text())
+            try:
+                content = json.loads(fetch(table["path"]).read_text())
+            except (OSError, ValueError, KeyError) as error:
+                notes.append(f"{run_id}: without its {name}, whose file is not at hand ({in_one_line(error)})")
+                continue
             frame = pd.DataFrame(content["data"], columns=content["columns"], dtype=object)
             record.write(name, frame[SCHEMAS[name].names])
     (folder / RUN_FILE).write_text(json.dumps(info, default=str))

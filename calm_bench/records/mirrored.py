@@ -1,18 +1,24 @@
 """What W&B has of a record: `RUN/wandb/mirror.json`. It is not in run.json, which W&B gets a copy of."""
 
+import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from calm_bench.errors import InputError
 from calm_bench.records.atomic import make_folder, replacing
+from calm_bench.records.inside import inside
 from calm_bench.records.store import RUN_FILE, WANDB, Run
 
 FILE = "mirror.json"
+_ID = r"[^\0-\x1f/\\#?%:]{1,128}"  # what W&B takes
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -35,9 +41,12 @@ class Mirrored:
     def of(cls, run: Run) -> Self:
         """As kept in the run's folder, else a new id and no copy."""
         try:
-            return cls(**json.loads((run.path / WANDB / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # not mirrored yet, or not to be read
-            return cls("".join(secrets.choice(_LETTERS) for _ in range(8)))
+            kept = cls(**json.loads((run.path / WANDB / FILE).read_text(encoding="utf-8")))
+            if re.fullmatch(_ID, kept.id):
+                return kept
+        except (OSError, ValueError, TypeError, RecursionError):  # not mirrored yet, or not to be read
+            pass
+        return cls("".join(secrets.choice(_LETTERS) for _ in range(8)))
 
     def keep(self, run: Run) -> None:
         """Write it into the run's folder; InputError where that cannot be written."""
@@ -51,26 +60,30 @@ class Mirrored:
         return replace(self, **dict(zip(("folder", "staging"), places, strict=True)), state=None)
 
     def copy(self, run: Run) -> Path | None:
-        """The latest copy, if it was completed and is still there."""
+        """The latest copy, if it was completed and is still there, wherever WANDB_DIR has put it."""
         if self.state is None or self.folder is None:
             return None
         folder = (run.path / self.folder).resolve()
-        return folder if folder.exists() else None
+        return folder if (folder / f"run-{self.id}.wandb").is_file() else None
 
     def forget_before(self, run: Run, before: Self) -> None:
-        """Remove the earlier copies of this id from the disk, torn ones too: this one has all that they have."""
+        """Remove the earlier copies of this id from the disk, torn ones too: this one has all that they have.
+
+        Only what W&B has made is removed, and only in the run's folder and where WANDB_DIR says.
+        """
         kept = {(run.path / place).resolve() for place in (self.folder, self.staging) if place}
-        wandb = (run.path / WANDB).resolve()
-        earlier = {*wandb.glob(f"offline-run-*-{self.id}"), *wandb.glob(f"staging-{self.id}-*")}
-        if before.folder is not None:  # WANDB_DIR may have put it elsewhere
-            earlier.add((run.path / before.folder).resolve())
-        for place in earlier - kept:
-            shutil.rmtree(place, ignore_errors=True)
+        name = glob.escape(self.id)
+        folders = [run.path / WANDB, *(Path(folder) / WANDB for folder in [os.environ.get("WANDB_DIR")] if folder)]
+        for folder in folders:
+            for place in [*folder.glob(f"offline-run-*-{name}"), *folder.glob(f"staging-{name}-*")]:
+                if place.resolve() not in kept:
+                    shutil.rmtree(place, ignore_errors=True)  # which leaves a link alone
 
     def forget_staging(self, run: Run) -> None:
         """Remove what only `wandb sync` needed."""
         if self.staging is not None:
-            shutil.rmtree(run.path / self.staging, ignore_errors=True)
+            with suppress(InputError):  # not ours
+                shutil.rmtree(inside(run.path / WANDB, run.path / self.staging), ignore_errors=True)
 
 
 def figures_of(run: Run) -> list[Path]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 from analysis.offline import records_of
 from calm_bench.records import Run
 from calm_bench.records.mirror import mirror, resolve_mode
+from calm_bench.records.mirrored import Mirrored
 from calm_bench.records.rules import named
 from calm_bench.records.schema import SCHEMAS
 from tests import cli
@@ -304,6 +306,36 @@ def test_w_and_bs_variables_are_respected_or_refused_in_words(
     monkeypatch.delenv(variable)
     mirror(run, mode="offline")
     assert _ours(caplog) == []  # W&B has it, wherever the copy is
+
+
+@pytest.mark.parametrize("name", ["..", "../precious", "{tmp}/precious", "wandb", ".", "wandb/link"])
+def test_a_note_that_names_a_precious_folder_deletes_nothing(run: Run, tmp_path: Path, name: str) -> None:
+    """mirror.json is data: what it calls a copy is removed only if W&B made it, in the run's own folder."""
+    precious = run.path.parent / "precious"
+    for folder in (precious, tmp_path / "precious"):
+        folder.mkdir(exist_ok=True)
+        (folder / "thesis.tex").write_text("x")
+    wandb = run.path / "wandb"
+    wandb.mkdir()
+    for link in ("link", "offline-run-1-abc", "staging-abc-1"):
+        (wandb / link).symlink_to(precious)
+    name = name.replace("{tmp}", str(tmp_path))
+    (wandb / "mirror.json").write_text(json.dumps({"id": "abc", "folder": name, "staging": name, "state": "x"}))
+    before = Mirrored.of(run)
+    assert before.copy(run) is None
+    later = before.copied_to(run, wandb / "offline-run-2-abc", wandb / "staging-abc-2")
+    later.forget_before(run, before)
+    before.forget_staging(run)
+    assert (precious / "thesis.tex").exists()
+    assert (tmp_path / "precious" / "thesis.tex").exists()
+    assert (wandb / "mirror.json").exists()
+
+
+@pytest.mark.parametrize("identity", ["../precious", "/precious", "", "a:b", 5, None, ["a"]])
+def test_an_id_that_is_none_is_another(run: Run, identity: object) -> None:
+    (run.path / "wandb").mkdir()
+    (run.path / "wandb" / "mirror.json").write_text(json.dumps({"id": identity}))
+    assert re.fullmatch("[a-z0-9]{8}", Mirrored.of(run).id)
 
 
 def test_a_mode_that_w_and_b_does_not_have_is_refused_in_words(
