@@ -93,7 +93,7 @@ class ModelConfig(Options, group="model"):
 @dataclass
 class QuantilesConfig(Options, group="threshold.quantiles"):
     split: Name = MISSING
-    examples: Size = MISSING
+    examples: Annotated[int, Interval(1, 1000)] = MISSING
     count: Annotated[int, Interval(1, 1000)] = MISSING
 
 
@@ -159,12 +159,16 @@ class TrainingConfig(Options, group="training"):
     classifier_learning_rate: Rate = MISSING
     classifier_objective: Annotated[str, OneOf(choices.ClassifierObjective)] = MISSING
     classifier_balanced: bool = MISSING
+    mlp_classifier_steps: Count = MISSING
+    mlp_classifier_learning_rate: Rate = MISSING
+    mlp_classifier_hidden: Width = MISSING
+    mlp_classifier_sources: Size = MISSING
     stored_dtype: Annotated[str, OneOf(choices.StoredDtype)] = MISSING
     workers: Processes = MISSING
 
     @property
     def trains(self) -> bool:
-        return self.steps > 0 or self.classifier_steps > 0
+        return max(self.steps, self.classifier_steps, self.mlp_classifier_steps) > 0
 
 
 @dataclass
@@ -225,16 +229,13 @@ class Config(Options, group=""):
             raise InputError(
                 "training.steps=0: a model from scratch must be trained; choose training=paper or model.path=DIR"
             )
-        if (
-            self.model.path is None
-            and self.model.scratch is None
-            and "classifier" in self.measure
-            and not self.training.classifier_steps
-        ):
-            raise InputError(
-                "measure: 'classifier' needs an exit classifier; train one (training.classifier_steps) or give "
-                "model.path=DIR with one"
-            )
+        for name in ("classifier", "mlp_classifier"):
+            trained = getattr(self.training, f"{name}_steps") > 0
+            if name in self.measure and not trained and (self.training.steps or self.model.path is None):
+                raise InputError(
+                    f"measure: {name!r} needs learned weights of the very model; train them (training.{name}_steps) or "
+                    "give model.path=DIR with some, and no fine-tuning (training.steps=0)"
+                )
 
     def _refuse_certifying_what_trained(self) -> None:
         if self.training.trains and self.training.path is None and self.training.split == self.task.split:

@@ -4,6 +4,7 @@ import torch
 from transformers import MT5Config, MT5ForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
 from calm_bench.models import EarlyExitT5, ExitClassifier
+from calm_bench.models.mlp_classifier import MlpClassifier
 
 VOCAB = 120
 
@@ -42,8 +43,11 @@ def random_t5(
         backbone.lm_head.weight = torch.nn.Parameter(torch.randn(vocab, d_model) * d_model**-0.5)
     for parameter in backbone.parameters():
         parameter.data += torch.randn_like(parameter) * 0.05
-    classifier = ExitClassifier(d_model).eval()
-    return EarlyExitT5(backbone, None, {"classifier": classifier})  # type: ignore[arg-type]  # token ids in, token ids out
+    learned = {
+        "classifier": ExitClassifier(d_model).eval(),
+        "mlp_classifier": MlpClassifier(d_model, depth, 256).eval(),
+    }
+    return EarlyExitT5(backbone, None, learned)  # type: ignore[arg-type]  # token ids in, token ids out
 
 
 def random_sources(seed: int, count: int, longest: int = 12) -> list[list[int]]:

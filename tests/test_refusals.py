@@ -35,7 +35,7 @@ OPTIONS = [
     (["model.path=/nowhere"], "model.path=/nowhere must be a save_pretrained folder; there is no such folder"),
     (["task.path=nowhere"], "task.path=nowhere must be a folder with {train,validation,test}.parquet or .jsonl"),
     (["model=from_scratch"], "a model from scratch must be trained"),
-    (["model=t5_v1_1_small"], "'classifier' needs an exit classifier"),
+    (["model=t5_v1_1_small"], "'classifier' needs learned weights of the very model"),
 ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from calm_bench.errors import InputError
-from calm_bench.stages.training_data import require_splits, training_data
+from calm_bench.stages.training_data import grid_sources, measure_sources, require_splits, training_data
 from calm_bench.tasks.task import Task
 from calm_bench.tasks.tatoeba_enfr import TatoebaEnFr
 
@@ -71,3 +71,16 @@ def test_too_few_rows_are_refused(task: Task, tmp_path: Path) -> None:
     write(tmp_path, validation=1)
     with pytest.raises(InputError, match="training.split=validation: 2 rows are too few"):
         training_data(task, "validation", 6)
+
+
+def test_what_makes_a_grid_trains_no_learned_measure(task: Task, tmp_path: Path) -> None:
+    """Each sentence stands in two rows, so leaving out rows alone would not do."""
+    write(tmp_path, train=50)
+    rows = task.rows("train")
+    grid = grid_sources(task, "train", 10)
+    chosen = measure_sources(task, "train", rows, 1000)
+    assert len(set(chosen)) == len(chosen) == 50 - len(set(grid))
+    assert not set(grid) & set(chosen)
+    assert measure_sources(task, "train", rows, 7) == chosen[:7]
+    other = dataclasses.replace(task, sample_seed=1)
+    assert measure_sources(other, "train", rows, 1000) != chosen

@@ -1,7 +1,7 @@
 """How measures are asked, by whoever runs the layers: the decoder, its definition, or a pass over finished texts.
 
 After each layer, for each measure: `show` it the rows that may ask it there or above, then `ask` about those that ask
-it there. A measure with a memory keeps it of what it is shown at its `memory_layer`.
+it there. A measure with a memory makes it of what it is shown at the layers where it `remembers`.
 """
 
 from __future__ import annotations
@@ -66,23 +66,26 @@ class Asking:
         self._memories: dict[Measure, tuple[Ints, Tensor]] = {}
 
     def show(self, measure: Measure, passed: LayerPass) -> None:
-        """Let a measure remember these rows, if this is its layer for it."""
-        if passed.layer == measure.memory_layer and len(passed.rows):
-            self._memories[measure] = passed.rows, measure.remember(self._visit(passed))
+        """Let a measure remember these rows, which are among those it was shown before, if it does so at this layer."""
+        if measure.remembers(passed.layer) and len(passed.rows):
+            visit = self._visit(passed, self._memory(measure, passed.rows))
+            self._memories[measure] = passed.rows, measure.remember(visit)
 
     def ask(self, measure: Measure, passed: LayerPass) -> Answer:
         """How confident a measure is in these rows' exit. Raises FloatingPointError where it is NaN."""
-        memory = None
-        if measure in self._memories:
-            rows, kept = self._memories[measure]
-            memory = kept[index_like(kept, np.searchsorted(rows, passed.rows))]
-        visit = self._visit(passed, memory)
+        visit = self._visit(passed, self._memory(measure, passed.rows))
         confidence = measure.confidence(visit).cpu().numpy()
         if np.isnan(confidence).any():
             raise FloatingPointError(f"confidence of {measure.name} is NaN at {passed}")
         return Answer(passed.rows, confidence, visit)
 
-    def _visit(self, passed: LayerPass, memory: Tensor | None = None) -> Visit:
+    def _memory(self, measure: Measure, rows: Ints) -> Tensor | None:
+        if measure not in self._memories:
+            return None
+        known, kept = self._memories[measure]
+        return kept[index_like(kept, np.searchsorted(known, rows))]
+
+    def _visit(self, passed: LayerPass, memory: Tensor | None) -> Visit:
         return Visit(passed.layer, passed.state, passed.previous, self._head, self._learned, memory)
 
 

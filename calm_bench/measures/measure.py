@@ -23,7 +23,7 @@ class Visit:
             tokens among (n, k) alone.
         learned: the learned weights that the model has, by their names (`Measure.learned`): modules that the measure
             calls on states (n, d).
-        memory: what the measure's `remember` has kept of each row at an earlier layer of this step, (n, ...), or None.
+        memory: what the measure's `remember` has kept of each row in this step, (n, ...), or None.
     """
 
     layer: int
@@ -44,7 +44,7 @@ class Measure:
     """A confidence c_t^i in [0, 1] that the early prediction of layer i is the one to keep (CALM, section 3.5).
 
     A new measure subclasses this, says what it needs, and defines `confidence` and what it costs. One that wants to
-    carry something from an early layer to later ones of the same step gives a `memory_layer` and defines `remember`.
+    carry something from one layer to later ones of the same step says where it `remembers` and defines `remember`.
     An executor that has no code of its own for a measure refuses the rules that ask it; the grid calls any.
 
     Class attributes:
@@ -64,17 +64,25 @@ class Measure:
         """The first layer at which the measure can be asked."""
         return 1
 
-    @property
-    def memory_layer(self) -> int | None:
-        """The layer after which `remember` is asked, whether or not a rule may exit there; None for no memory."""
-        return None
+    def remembers(self, layer: int) -> bool:
+        """Whether `remember` is asked after this layer, before `confidence`, whether or not a rule may exit there."""
+        return False
+
+    def missing(self, learned: Mapping[str, Callable[..., Tensor]]) -> str | None:
+        """What the measure does not find in a model's learned weights, in words that follow its name; or None."""
+        if self.learned is None or self.learned in learned:
+            return None
+        return f"needs learned weights ({self.learned}), and there are none"
 
     def confidence(self, visit: Visit) -> torch.Tensor:
         """Confidence of each row in exiting here, (n,)."""
         raise NotImplementedError
 
     def remember(self, visit: Visit) -> torch.Tensor:
-        """What to keep of each row, (n, ...), for the visits of this step from `memory_layer` on."""
+        """What to keep of each row, (n, ...), for this visit and the later ones of this step.
+
+        `visit.memory` is what an earlier layer has kept; None if there was none.
+        """
         raise NotImplementedError
 
     def flops(self, layer: int, d_model: int, vocab: int) -> float:

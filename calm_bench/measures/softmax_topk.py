@@ -39,9 +39,8 @@ class SoftmaxTopk(Measure):
     def first_layer(self) -> int:
         return self.layer
 
-    @property
-    def memory_layer(self) -> int:
-        return self.layer
+    def remembers(self, layer: int) -> bool:
+        return layer == self.layer
 
     def remember(self, visit: Visit) -> Tensor:
         """The tokens kept, (n, k)."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.model import EarlyExitModel, Learned
 
-LEARNED: dict[str, type[Learned]] = {"classifier": ExitClassifier}
+LEARNED: dict[str, type[Learned]] = {"classifier": ExitClassifier, "mlp_classifier": MlpClassifier}
 
 
 def load_learned(model: EarlyExitModel, folder: Path) -> None:

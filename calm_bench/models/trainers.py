@@ -19,9 +19,12 @@ from calm_bench.models.loss import (
     IGNORED,
     exit_classifier_losses,
     layer_agreement,
+    layer_logits,
     layer_losses,
 )
+from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.model import EarlyExitModel
+from calm_bench.models.stopping_loss import StoppingLoss, agreement_loss
 
 Score = Callable[[EarlyExitModel], float]
 
@@ -88,7 +91,7 @@ class MultiExitTrainer(Seq2SeqTrainer):
 
 
 class ClassifierTrainer(Trainer):
-    """Trainer of a `FrozenWithClassifier`, whose loss is a mean over its batch as MultiExitTrainer's is."""
+    """Trainer of a classifier on the frozen model, whose loss is a mean over its batch as MultiExitTrainer's is."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -116,3 +119,29 @@ class FrozenWithClassifier(nn.Module):
             outputs = t5(**inputs, output_hidden_states=True)
         losses = exit_classifier_losses(self.classifier, t5, outputs, labels, self._objective, self._balanced)
         return {"loss": losses.mean()}
+
+
+class FrozenWithMlpClassifier(nn.Module):
+    """The frozen model with fresh networks that learn where to stop along its own texts.
+
+    Attributes:
+        loss: what is minimised, of the networks' `log_odds` and of what `stopping_loss` takes beside them.
+    """
+
+    def __init__(self, model: EarlyExitModel, hidden: int) -> None:
+        super().__init__()
+        self.classifier = MlpClassifier(model.width, model.depth, hidden).to(model.device)
+        self.loss: StoppingLoss = agreement_loss
+        self._frozen = [model.backbone.eval()]  # as in FrozenWithClassifier
+
+    def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """`loss`; the labels are the full model's own texts, so that a layer agrees where it predicts them."""
+        t5 = self._frozen[0]
+        with torch.no_grad():
+            outputs = t5(**inputs, output_hidden_states=True)
+            there = labels != IGNORED
+            states = [state[there] for state in outputs.decoder_hidden_states[:-1]]
+            agrees = torch.stack([layer_logits(t5, state).argmax(-1) == labels[there] for state in states[1:]])
+            lengths = there.sum(-1, keepdim=True).expand_as(labels)[there]
+            remaining = lengths - there.cumsum(-1)[there]
+        return {"loss": self.loss(self.classifier.log_odds(states), agrees, remaining, lengths)}

@@ -1,4 +1,4 @@
-"""The two training stages: multi-exit fine-tuning, then the exit classifier on the frozen model.
+"""The training stages: multi-exit fine-tuning, then the classifiers on the frozen model.
 
 Both run on Hugging Face's Trainer, which owns the loop, precision, accumulation, checkpoints and several processes.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 from transformers import (
     Adafactor,
     DataCollatorForSeq2Seq,
@@ -29,7 +30,14 @@ from calm_bench.models.loss import layer_weights
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import Pairs
 from calm_bench.models.progress import Progress
-from calm_bench.models.trainers import ClassifierTrainer, FrozenWithClassifier, MultiExitTrainer, Score
+from calm_bench.models.stopping_loss import agreement_loss, stopping_loss
+from calm_bench.models.trainers import (
+    ClassifierTrainer,
+    FrozenWithClassifier,
+    FrozenWithMlpClassifier,
+    MultiExitTrainer,
+    Score,
+)
 
 STATE_FILE = "trainer_state.json"  # the last of a checkpoint's files
 
@@ -104,25 +112,50 @@ def train_exit_classifier(
     module = FrozenWithClassifier(
         model, cast(ClassifierObjective, settings.classifier_objective), settings.classifier_balanced
     )
-    steps = settings.classifier_steps
-    arguments = TrainingArguments(
-        **_arguments(settings, folder, seed, model.device, steps, max(1, steps // 10)),
-        optim="adamw_torch",
-        learning_rate=settings.classifier_learning_rate,
-        lr_scheduler_type="linear",
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-    )
-    trainer = ClassifierTrainer(
-        model=module,
-        args=_one_card(arguments),
-        train_dataset=rows,
-        eval_dataset=validation,
-        data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
-        callbacks=[Progress("exit classifier", lambda found: f"validation loss {found['eval_loss']:.4f}")],
-    )
-    history = _train(trainer, folder)
+    rate = {"learning_rate": settings.classifier_learning_rate, "lr_scheduler_type": "linear"}
+    arguments = _classifier_arguments(settings, folder, seed, model.device, settings.classifier_steps, rate)
+    history = _train(_classifier_trainer(module, model, arguments, rows, validation, "exit classifier"), folder)
     model.learned["classifier"] = module.classifier.eval()
+    return history
+
+
+def train_mlp_classifier(
+    model: EarlyExitModel,
+    rows: Pairs,
+    validation: Pairs,
+    settings: TrainingConfig,
+    *,
+    folder: Path,
+    seed: int,
+) -> History:
+    """Give the model an MLP classifier, trained with everything else frozen.
+
+    One half of the steps teaches it where layers agree with the full model, the other what stopping there costs
+    (`stopping_loss`), at a third of the rate. Each is AdamW with weight decay 0.01 and no clipping, its rate rising for
+    a twentieth of the steps and falling to zero along a cosine, and leaves its checkpoint of the best validation loss,
+    of ten. All is in float32.
+
+    The labels of `rows` and `validation` are the full model's own texts, ended or cut as it wrote them. `folder` is as
+    in `fine_tune`, and so is what becomes of an interrupted call.
+    """
+    module = FrozenWithMlpClassifier(model, settings.mlp_classifier_hidden)
+    steps = (settings.mlp_classifier_steps + 1) // 2
+    history: History = []
+    for begun, loss, share in ((0, agreement_loss, 1.0), (steps, stopping_loss, 1 / 3)):
+        module.loss = loss
+        name = loss.__name__.removesuffix("_loss")
+        rate = {
+            "learning_rate": share * settings.mlp_classifier_learning_rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": steps // 20,
+            "weight_decay": 0.01,
+            "max_grad_norm": 0.0,
+            "train_sampling_strategy": "group_by_length",  # texts differ much in length, and padding is read too
+        }
+        arguments = _classifier_arguments(settings, folder / name, seed, model.device, steps, rate)
+        trainer = _classifier_trainer(module, model, arguments, rows, validation, f"MLP classifier, {name}")
+        history += [{**entry, "step": entry["step"] + begun} for entry in _train(trainer, folder / name)]
+    model.learned["mlp_classifier"] = module.classifier.eval()
     return history
 
 
@@ -132,10 +165,35 @@ def round_weights(model: EarlyExitModel, dtype: str) -> None:
         parameter.data = parameter.data.to(getattr(torch, dtype)).float()
 
 
+def _classifier_arguments(
+    settings: TrainingConfig, folder: Path, seed: int, device: torch.device, steps: int, rate: dict[str, Any]
+) -> TrainingArguments:
+    """AdamW with this rate, validated ten times."""
+    return TrainingArguments(
+        **_arguments(settings, folder, seed, device, steps, max(1, steps // 10)) | rate,
+        optim="adamw_torch",
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+    )
+
+
+def _classifier_trainer(
+    module: nn.Module, model: EarlyExitModel, arguments: TrainingArguments, rows: Pairs, validation: Pairs, name: str
+) -> Trainer:
+    return ClassifierTrainer(
+        model=module,
+        args=_one_card(arguments),
+        train_dataset=rows,
+        eval_dataset=validation,
+        data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
+        callbacks=[Progress(name, lambda found: f"validation loss {found['eval_loss']:.4f}")],
+    )
+
+
 def _arguments(
     settings: TrainingConfig, folder: Path, seed: int, device: torch.device, steps: int, evaluate_every: int
 ) -> dict[str, Any]:
-    """What both stages have alike."""
+    """What all stages have alike."""
     return {
         "output_dir": str(folder),
         "max_steps": steps,
@@ -145,6 +203,7 @@ def _arguments(
         "max_grad_norm": settings.max_grad_norm,
         "use_cpu": device.type == "cpu",
         "dataloader_num_workers": settings.workers if _may_start_processes() else 0,
+        "dataloader_persistent_workers": settings.workers > 0 and _may_start_processes(),
         "remove_unused_columns": False,
         "eval_strategy": "steps",
         "eval_steps": evaluate_every,

@@ -39,8 +39,10 @@ class Subject:
         return full_texts(self.decoder, self.sources, self.task.max_new_tokens)
 
 
-def full_texts(decoder: Decoder, sources: Sequence[Sequence[int]], max_new_tokens: int) -> list[list[int]]:
+def full_texts(
+    decoder: Decoder, sources: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int = 32
+) -> list[list[int]]:
     """What the full model writes for each source, padding left out."""
-    result = decoder.decode(sources, [Rule.full()], max_new_tokens)
+    result = decoder.decode(sources, [Rule.full()], max_new_tokens, batch_size=batch_size)
     lengths = result.n_tokens[:, 0]
     return [ids[:length].tolist() for ids, length in zip(result.token_ids[:, 0], lengths, strict=True)]

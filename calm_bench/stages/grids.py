@@ -1,7 +1,10 @@
-"""Which thresholds each measure is decoded at: the configured ones, or quantiles of its confidences on other examples.
+"""Which thresholds each measure is decoded at: the configured ones, or quantiles of what decides on other examples.
 
-Cosines of consecutive states lie close to 1, where an even grid has few points. A grid may follow the confidences if it
-is fixed before any calibration example is seen, so they come from another split than the one that is certified.
+Most confidences lie close to 1, where an even grid has few points. What decides is the highest confidence so far: a
+token has left by layer i where that reaches the threshold. So the mean exit layer is 1 and the shares of tokens below
+the threshold after each layer, and quantiles of the highest confidence so far, all layers together, are thresholds at
+even steps of the mean exit layer, for any measure. A grid may follow the confidences if it is fixed before any
+calibration example is seen, so they come from another split than the one that is certified.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from calm_bench.probes.subject import full_texts
 from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.stages import identity
 from calm_bench.stages.decode import adaptive
-from calm_bench.stages.leakage import certified_sources, without
+from calm_bench.stages.leakage import certified_sources
+from calm_bench.stages.training_data import grid_sources
 from calm_bench.tasks.task import Task
 
 DECIMALS = 6  # as many as names of rules show
@@ -95,7 +99,7 @@ def exit_thresholds(
     max_new_tokens: int,
 ) -> Floats:
     """For every token of the full model's texts and every layer from `first_layer` to L - 1: the largest threshold λ at
-    which the token would leave there, (M,). It undoes the decay, so it may lie outside (0, 1].
+    which the token would have left by then, (M,). It undoes the decay, so it may lie outside (0, 1].
 
     The layers' states are those of one pass over the finished texts: the full model's history is the text itself.
     """
@@ -105,13 +109,14 @@ def exit_thresholds(
     for batch in model.forced(sources, texts):
         position = batch.there.nonzero()[:, 1].cpu().numpy()
         states = [state[batch.there] for state in batch.states]
-        asking = Asking(model.head, model.learned)
+        asking, highest = Asking(model.head, model.learned), np.full(len(position), -np.inf)
         for layer in range(1, model.depth):
             passed = LayerPass(layer, np.arange(len(position)), states[layer], states[layer - 1])
             asking.show(measure, passed)
             if layer >= first_layer:
                 confidence = asking.ask(measure, passed).confidence.astype(np.float64)
-                found.append((confidence - low[position]) / (high - low)[position])
+                highest = np.maximum(highest, (confidence - low[position]) / (high - low)[position])
+                found.append(highest)
     return np.concatenate(found) if found else np.empty(0)
 
 
@@ -123,6 +128,4 @@ def _sample(task: Task, wanted: QuantilesConfig, certified: Task, cache: StageCa
             "give training.path=DIR, or another split than the one that is certified"
         )
     common = certified_sources(f"threshold.quantiles.split={wanted.split}", task, wanted.split, certified, cache)
-    rows = without(task.rows(wanted.split), common)
-    chosen = np.random.default_rng(task.sample_seed).permutation(len(rows))[: wanted.examples]
-    return [rows[int(index)]["source"] for index in np.sort(chosen)]
+    return grid_sources(task, wanted.split, wanted.examples, common)

@@ -15,20 +15,28 @@ from calm_bench import processes
 from calm_bench.build import build
 from calm_bench.config import Config
 from calm_bench.decoding.decoder import Decoder
-from calm_bench.decoding.rule import Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 from calm_bench.models import curves, from_scratch, load
 from calm_bench.models.model import EarlyExitModel
-from calm_bench.models.pairs import TokenizedPairs
+from calm_bench.models.pairs import Pair, TokenizedPairs
 from calm_bench.models.tokenizer import train_tokenizer
-from calm_bench.models.training import fine_tune, train_exit_classifier
+from calm_bench.models.training import fine_tune, train_exit_classifier, train_mlp_classifier
+from calm_bench.probes.subject import full_texts
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages import identity
 from calm_bench.stages.leakage import certified_sources
-from calm_bench.stages.training_data import require_splits, texts, training_data, validation_is_free
+from calm_bench.stages.training_data import (
+    measure_sources,
+    require_splits,
+    texts,
+    training_data,
+    validation_is_free,
+)
 from calm_bench.tasks.task import Task
+
+DECODED_TOGETHER = 256  # texts
 
 
 def prepare(
@@ -43,12 +51,7 @@ def prepare(
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
         model = load(name, device)
-        for measure in (build(node, Measure) for node in config.measure.values()):
-            if measure.learned is not None and measure.learned not in model.learned:
-                raise InputError(
-                    f"measure: {measure.name!r} needs learned weights ({measure.learned}), and {name} has none; "
-                    "train them (training.classifier_steps) or leave it out (measure=[softmax,state])"
-                )
+        _refuse_missing(config, model, name)
         return model, identity.of_model(name)
     require_splits(training_task, config.training.split)
     left_out = _certified(config, task, training_task, cache)
@@ -56,7 +59,19 @@ def prepare(
     with cache.hold_together("train", key) as folder:
         if not (folder / "model").is_dir():
             _train(config, training_task, folder, device, key, left_out)
-        return load(str(folder / "model"), device), folder.name
+        model = load(str(folder / "model"), device)
+        _refuse_missing(config, model, str(folder / "model"))
+        return model, folder.name
+
+
+def _refuse_missing(config: Config, model: EarlyExitModel, name: str) -> None:
+    """Raises InputError where a measure does not find its learned weights in the model of that name."""
+    for measure in (build(node, Measure) for node in config.measure.values()):
+        if missing := measure.missing(model.learned):
+            raise InputError(
+                f"measure: {measure.name!r} {missing}, in {name}; train them (training.{measure.learned}_steps) or "
+                "leave it out (measure=[softmax,state])"
+            )
 
 
 def _certified(config: Config, task: Task, training_task: Task, cache: StageCache) -> frozenset[str]:
@@ -86,7 +101,7 @@ def _training_key(config: Config, task: Task, left_out: frozenset[str]) -> dict[
 def _train(
     config: Config, task: Task, folder: Path, device: str, key: dict[str, Any], left_out: frozenset[str]
 ) -> None:
-    """Both training stages; `folder`/model appears when everything is done, and checkpoints are gone then."""
+    """All training stages; `folder`/model appears when everything is done, and checkpoints are gone then."""
     torch.manual_seed(config.seed)
     settings = config.training
     rows, validation = training_data(task, config.training.split, settings.evaluate_examples, left_out)
@@ -107,11 +122,11 @@ def _train(
 
         def score(model: EarlyExitModel) -> float:
             """Quality of the full model on the validation examples."""
-            generations = Decoder(model).decode(sources, [Rule.full()], task.max_new_tokens, batch_size=256)
-            texts = model.detokenize(generations.token_ids[:, 0])
+            texts = model.detokenize(full_texts(Decoder(model), sources, task.max_new_tokens, DECODED_TOGETHER))
             predictions = [task.as_written(text, example) for text, example in zip(texts, validation, strict=True)]
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))
 
+        model.learned.clear()  # they know another model
         history = fine_tune(model, pairs, held_out, settings, score=score, folder=checkpoints / "model", seed=seed)
         losses.append(curves.losses("model", history))
         _write(curves.by_layer(history, model.depth), folder / LAYERS_FILE)
@@ -119,6 +134,13 @@ def _train(
         place = checkpoints / "classifier"
         history = train_exit_classifier(model, pairs, held_out, settings, folder=place, seed=seed)
         losses.append(curves.losses("classifier", history))
+    if settings.mlp_classifier_steps:
+        place = checkpoints / "mlp_classifier"
+        chosen = measure_sources(task, settings.split, rows, settings.mlp_classifier_sources)
+        own = _own_pairs(model, model.tokenize(chosen, task.max_source_tokens), task.max_new_tokens)
+        checked = _own_pairs(model, sources, task.max_new_tokens)
+        history = train_mlp_classifier(model, own, checked, settings, folder=place, seed=seed)
+        losses.append(curves.losses("mlp_classifier", history))
     _write(pd.concat(losses), folder / LOSSES_FILE)
     if processes.is_first():
         temporary = folder / "model.tmp"
@@ -127,6 +149,12 @@ def _train(
         temporary.rename(folder / "model")
         shutil.rmtree(checkpoints)
     processes.wait()
+
+
+def _own_pairs(model: EarlyExitModel, sources: list[list[int]], max_new_tokens: int) -> list[Pair]:
+    """Each source with the full model's own text as its target."""
+    texts = full_texts(Decoder(model), sources, max_new_tokens, DECODED_TOGETHER)
+    return [{"input_ids": source, "labels": text} for source, text in zip(sources, texts, strict=True)]
 
 
 def _write(curve: pd.DataFrame, file: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from calm_bench.errors import InputError
 from calm_bench.stages.leakage import batches, without
 from calm_bench.tasks.task import Example, Task
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import datasets
 
 HELD_OUT = 0.1  # of the training split at most, where the validation split is not free
+FOR_GRIDS = 1000  # rows of a split, a tenth of it at most, that no learned measure is trained on
 
 
 def require_splits(task: Task, split: str) -> None:
@@ -48,6 +51,23 @@ def training_data(
     return kept, _without(held_out, left_out)
 
 
+def grid_sources(task: Task, split: str, count: int, left_out: frozenset[str] = frozenset()) -> list[str]:
+    """Sources of at most `count` random rows of a split, none of them in `left_out`: what a grid is made from."""
+    drawn = batches(_shuffled(task, task.rows(split), count))
+    return [source for batch in drawn for source in batch["source"] if source not in left_out]
+
+
+def measure_sources(task: Task, split: str, rows: datasets.Dataset, count: int) -> list[str]:
+    """At most `count` distinct sources of a split's training rows, in random order, none of which makes a grid."""
+    taken = frozenset(grid_sources(task, split, min(FOR_GRIDS, len(task.rows(split)) // 10)))
+    found: dict[str, None] = {}
+    for batch in batches(_shuffled(task, without(rows, taken))):
+        found |= dict.fromkeys(batch["source"])
+        if len(found) >= count:
+            break
+    return list(found)[:count]
+
+
 def texts(rows: datasets.Dataset) -> Iterator[str]:
     """Sources and targets of all rows."""
     for batch in batches(rows):
@@ -62,3 +82,7 @@ def validation_is_free(task: Task, split: str) -> bool:
 
 def _without(examples: list[Example], sources: frozenset[str]) -> list[Example]:
     return [example for example in examples if example.source not in sources]
+
+
+def _shuffled(task: Task, rows: datasets.Dataset, count: int | None = None) -> datasets.Dataset:
+    return rows.select(np.random.default_rng(task.sample_seed).permutation(len(rows))[:count])

@@ -1,13 +1,27 @@
 """Confidences of distributions whose answer is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from calm_bench.cost.flops import Shape, t5
 from calm_bench.errors import InputError
-from calm_bench.measures import Entropy, MaxProb, Softmax, SoftmaxTopk, State, Visit
+from calm_bench.measures import (
+    Entropy,
+    KlDivergence,
+    MaxProb,
+    Measure,
+    MlpClassifier,
+    Patience,
+    Softmax,
+    SoftmaxTopk,
+    State,
+    StateStep,
+    Visit,
+)
+from calm_bench.models import mlp_classifier as networks
 
 
 def visit(probabilities: list[float], memory: torch.Tensor | None = None) -> Visit:
@@ -52,6 +66,56 @@ def test_softmax_topk_with_the_whole_vocabulary_is_softmax() -> None:
 def test_state_is_the_cosine() -> None:
     states = torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]])
     assert State().confidence(Visit(2, *states, head=torch.zeros_like)).item() == pytest.approx(math.sqrt(0.5))
+
+
+def through_layers(measure: Measure, visits: list[Visit]) -> list[float]:
+    """Confidence after each layer from `first_layer` on, as the decoder asks: remembering first."""
+    memory, found = None, []
+    for layer, visit in enumerate(visits, 1):
+        memory = measure.remember(replace(visit, memory=memory))
+        if layer >= measure.first_layer:
+            found.append(measure.confidence(replace(visit, memory=memory)).item())
+    return found
+
+
+def test_patience_counts_layers_in_a_row_with_the_same_token() -> None:
+    first, second = [0.7, 0.2, 0.1], [0.1, 0.8, 0.1]
+    layers = [visit(p) for p in (first, second, second, second, first, first)]
+    assert through_layers(Patience(k=3), layers) == pytest.approx([1 / 3, 2 / 3, 1, 1 / 3, 2 / 3])
+    assert through_layers(Patience(k=2), layers) == pytest.approx([1 / 2, 1, 1, 1 / 2, 1])
+    with pytest.raises(InputError, match="k=1 must be at least 2"):
+        Patience(k=1)
+
+
+def test_kl_divergence_is_that_of_the_layer_from_the_one_before() -> None:
+    layers = [visit(p) for p in ([0.5, 0.5], [0.8, 0.2], [0.8, 0.2])]
+    divergence = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    assert through_layers(KlDivergence(), layers) == pytest.approx([math.exp(-divergence), 1], abs=1e-6)
+
+
+def test_state_step_compares_the_steps_of_two_layers() -> None:
+    states = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [2.0, 2.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
+    layers = [
+        Visit(layer, states[layer : layer + 1], states[layer - 1 : layer], head=torch.zeros_like)
+        for layer in range(1, 7)
+    ]
+    repeated, turned, back, ended, still = through_layers(StateStep(), layers)
+    assert repeated == pytest.approx(1)
+    assert turned == pytest.approx(1 - math.sqrt(5) / 3)
+    assert back == pytest.approx(0)
+    assert ended == pytest.approx(0)
+    assert still == pytest.approx(1)  # neither layer moves: nothing is changing
+
+
+def test_a_learned_measure_says_what_it_misses() -> None:
+    measure = MlpClassifier(hidden=8)
+    assert measure.missing({}) == "needs learned weights (mlp_classifier), and there are none"
+    assert measure.missing({"mlp_classifier": networks.MlpClassifier(4, 3, 8)}) is None
+    words = measure.missing({"mlp_classifier": networks.MlpClassifier(4, 3, 5)})
+    assert words == "has 8 hidden units (measure.mlp_classifier.hidden), its weights have 5"
+    assert Softmax().missing({}) is None
+    with pytest.raises(InputError, match="hidden=0 must be at least 1"):
+        MlpClassifier(hidden=0)
 
 
 def test_softmax_topk_asks_the_whole_head_once_and_then_k_rows() -> None:

@@ -31,7 +31,7 @@ def visit_of(measure: Measure, layer: int, model_seed: int = 0) -> Visit:
     torch.manual_seed(layer)
     state, previous = torch.randn(2, 50, 32) * torch.logspace(-3, 3, 50)[:, None]
     visit = Visit(layer, state, previous, model.head, model.learned)
-    return visit if measure.memory_layer is None else replace(visit, memory=measure.remember(visit))
+    return replace(visit, memory=measure.remember(visit)) if measure.remembers(layer) else visit
 
 
 def test_it_is_registered_under_its_own_name(measure: Measure) -> None:

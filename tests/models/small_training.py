@@ -36,6 +36,10 @@ SETTINGS = TrainingConfig(
     classifier_learning_rate=1e-2,
     classifier_objective="independent",
     classifier_balanced=False,
+    mlp_classifier_steps=4,
+    mlp_classifier_learning_rate=1e-2,
+    mlp_classifier_hidden=8,
+    mlp_classifier_sources=40,
     stored_dtype="float32",
     workers=0,
 )

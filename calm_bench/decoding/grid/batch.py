@@ -116,7 +116,7 @@ class Batch:
             visits.add(passed)
             leaving = undecided & (last == layer)
             for measure, asks, users in zip(plan.measures, plan.asks, plan.users, strict=True):
-                if layer == measure.memory_layer:
+                if measure.remembers(layer):
                     visits.asking.show(measure, passed.only(np.unique(self.pair_row[undecided & users[rule]])))
                 asking = np.flatnonzero(undecided & asks[layer - 1][rule])
                 if len(asking):

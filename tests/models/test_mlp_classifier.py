@@ -1,0 +1,118 @@
+"""The MLP classifier: its file, its loss, and that its training orders tokens by whether stopping is right."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from calm_bench.decoding import Decoder
+from calm_bench.errors import InputError
+from calm_bench.models import EarlyExitT5, curves
+from calm_bench.models.mlp_classifier import MlpClassifier
+from calm_bench.models.stopping_loss import stopping_loss
+from calm_bench.models.training import train_mlp_classifier
+from calm_bench.probes.subject import full_texts
+from tests.models.small_training import SETTINGS, Rows, model_and_rows
+from tests.models_for_tests import random_sources
+
+torch.set_num_threads(1)
+
+
+def test_one_layer_and_all_layers_are_the_same() -> None:
+    torch.manual_seed(0)
+    module, states = MlpClassifier(6, 4, 5), list(torch.randn(4, 7, 6))
+    together = module.log_odds(states).sigmoid()
+    for layer in (1, 2, 3):
+        torch.testing.assert_close(module(layer, states[layer], states[layer - 1]), together[layer - 1])
+
+
+def test_it_is_the_formula() -> None:
+    torch.manual_seed(0)
+    module, state, previous = MlpClassifier(6, 4, 5), torch.randn(1, 6), torch.randn(1, 6)
+    weights = module.state_dict()
+    normed = torch.cat([x / x.square().mean().sqrt() for x in (state[0], previous[0])])
+    hidden = functional.gelu(weights["hidden.weight"][2] @ normed + weights["hidden.bias"][2], approximate="tanh")
+    log_odds = weights["output.weight"][2, 0] @ hidden + weights["output.bias"][2, 0]
+    torch.testing.assert_close(module(3, state, previous)[0], log_odds.sigmoid())
+
+
+def test_round_trip_and_a_file_that_does_not_fit(tmp_path: Path) -> None:
+    module = MlpClassifier(6, 4, 5)
+    assert MlpClassifier.load(tmp_path, 6, 4) is None
+    module.save(tmp_path)
+    again = MlpClassifier.load(tmp_path, 6, 4)
+    assert again is not None
+    assert again.units == 5
+    torch.testing.assert_close(again.state_dict(), module.state_dict())
+    for width, depth in ((8, 4), (6, 5)):
+        with pytest.raises(InputError, match=f"a model of d={width} and L={depth} needs"):
+            MlpClassifier.load(tmp_path, width, depth)
+
+
+def loss_of(log_odds: list[list[float]], agrees: list[list[int]], remaining: int = 0) -> float:
+    """Of one token, at many thresholds: repeated, so that it meets them all."""
+    many = 1000
+    exits = torch.tensor(log_odds).repeat(1, many), torch.tensor(agrees).bool().repeat(1, many)
+    return stopping_loss(*exits, torch.full((many,), remaining), torch.full((many,), 10)).item()
+
+
+def test_stopping_where_it_is_right_costs_least() -> None:
+    right = loss_of([[-9.0], [9.0], [9.0]], [[0], [1], [1]])
+    assert right < loss_of([[9.0], [9.0], [9.0]], [[0], [1], [1]])  # too early: another token
+    assert right < loss_of([[-9.0], [-9.0], [9.0]], [[0], [1], [1]])  # too late: a layer more
+
+
+def test_a_wrong_token_costs_more_where_more_text_follows() -> None:
+    wrong = [[9.0], [9.0]], [[0], [1]]
+    assert loss_of(*wrong, remaining=9) > 2 * loss_of(*wrong, remaining=0)
+
+
+def test_each_text_counts_alike() -> None:
+    """A text of two tokens beside one of one: halves of the first are the mean."""
+    torch.manual_seed(0)
+    exits = torch.randn(2, 3000), torch.rand(2, 3000) < 0.5
+    lengths = torch.tensor([2, 2, 1]).repeat(1000)
+    zeros = torch.zeros(3000)
+    first, second = lengths == 2, lengths == 1
+    apart = [stopping_loss(*(x[:, part] for x in exits), zeros[part], lengths[part]) for part in (first, second)]
+    together = stopping_loss(*exits, zeros, lengths)
+    torch.testing.assert_close(together, torch.stack(apart).mean(), rtol=0.05, atol=0)
+
+
+def own_rows(model: EarlyExitT5, count: int = 60) -> Rows:
+    sources = random_sources(1, count)
+    return [
+        {"input_ids": source, "labels": text}
+        for source, text in zip(sources, full_texts(Decoder(model), sources, 8), strict=True)
+    ]
+
+
+def agreement(model: EarlyExitT5, rows: Rows) -> tuple[Tensor, Tensor]:
+    """z (L - 1, M) and whether the layers agree with the model's own texts, (L - 1, M)."""
+    found = []
+    for batch in model.forced([row["input_ids"] for row in rows], [row["labels"] for row in rows]):
+        states = [state[batch.there] for state in batch.states]
+        agrees = torch.stack([model.head(state).argmax(-1) == batch.tokens[batch.there] for state in states[1:]])
+        found.append((model.learned["mlp_classifier"].log_odds(states), agrees))
+    return torch.cat([z for z, _ in found], 1), torch.cat([agrees for _, agrees in found], 1)
+
+
+def test_training_tells_where_layers_agree_and_touches_nothing_else(tmp_path: Path) -> None:
+    model, _ = model_and_rows()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    rows, settings = own_rows(model), dataclasses.replace(SETTINGS, mlp_classifier_steps=120, batch_size=16)
+    history = train_mlp_classifier(model, rows, rows[:16], settings, folder=tmp_path, seed=0)
+    torch.testing.assert_close(model.backbone.state_dict(), before, rtol=0, atol=0)
+    validation = curves.losses("mlp_classifier", history).set_index("step")["validation_loss"].dropna()
+    assert validation.index.tolist() == list(range(6, 121, 6))
+    agreement_curve, stopping_curve = validation.loc[:60], validation.loc[66:]
+    assert agreement_curve.iloc[-1] < 0.95 * agreement_curve.iloc[0]
+    assert stopping_curve.iloc[-1] < stopping_curve.iloc[0]
+    with torch.inference_mode():
+        log_odds, agrees = agreement(model, rows)
+    assert agrees.any()
+    assert not agrees.all()
+    assert log_odds[agrees].mean() > log_odds[~agrees].mean() + 1
