@@ -1,5 +1,6 @@
 """The paper's three experiments on real data, from training a small model to certificates, each by one command."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -88,7 +89,7 @@ def test_the_papers_tasks(
 
 
 def test_the_demo_mirrors_to_wandb_offline(tmp_path: Path) -> None:
-    done = cli.run("limit=12", "timing.examples=2", "tracking.mode=offline", cwd=tmp_path)
+    done = cli.run("limit=12", "timing.examples=2", "timing.executor=grid", "tracking.mode=offline", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "wandb sync" in done.stderr
     assert list(tmp_path.glob("runs/*/wandb/wandb/offline-run-*/*.wandb")) or list(
@@ -96,9 +97,13 @@ def test_the_demo_mirrors_to_wandb_offline(tmp_path: Path) -> None:
     )
     assert "report: " in done.stdout
     assert list(tmp_path.glob("runs/demo-*/figures/index.html"))
-    timings = Run.open(next(tmp_path.glob("runs/demo-*"))).read("timings")
-    assert "full" in set(timings["arm"])
+    run = Run.open(next(tmp_path.glob("runs/demo-*")))
+    timings, rules = run.read("timings"), run.read("rules").set_index("rule")
+    assert "full" in set(rules.loc[timings["rule"], "kind"])
     assert (timings["seconds"] > timings["encoder_seconds"]).all()
+    assert set(timings["executor"]) == {"grid"}
+    (key,) = tmp_path.glob("runs/stages/decode-*/key.json")
+    assert {"executors": ["grid"], "device": "cpu"}.items() <= json.loads(key.read_text()).items()
 
 
 @pytest.mark.parametrize("file", sorted((composing.config_dir() / "experiment").glob("*.yaml")), ids=lambda f: f.stem)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """Decodes texts under rules, with the tokens and exit layers of `reference.py` in float32.
 
-    It holds a model's weights as they were when it was made, laid out its own way. A new one is a module in `decoding/`
-    and a line in `EXECUTORS`, where the equality tests find it, and in `ALONE` if it is the best at that.
+    It holds a model's weights as they were when it was made, laid out its own way. A new one is a module in `decoding/`,
+    a line in `EXECUTORS`, where the equality tests find it, a place in `ALONE` if it is the best at that, and a name in
+    `choices.TimingExecutor`.
     """
 
     name: ClassVar[str]
@@ -37,6 +38,9 @@ class Executor(Protocol):
 
     def run(self, context: Any, rules: Sequence[Rule], max_new_tokens: int) -> Generations:
         """Decode the encoded sources under every rule, none of which it refuses; axes (E, R, max_new_tokens).
+
+        The grid's confidences are the measure's own, to rounding; it makes the records. Another may save what it costs
+        to know them better than on which side of the threshold they lie.
 
         Raises:
             InputError: a rule's layers are out of the model's range.

@@ -17,7 +17,7 @@ class Generations:
         token_ids: (E, R, T) int32; the end-of-sequence token is kept, what follows it is padding (0).
         exit_layers: (E, R, T) int16, 1..L; 0 on padding. L means that nothing was skipped.
         confidences: (E, R, T) float32, the measure's value at the exit layer; NaN on padding, where a token ran to the
-            last layer (nothing is asked there), and for rules without a measure.
+            last layer (nothing is asked there), and for rules without a measure. `Executor.run` says how exact.
     """
 
     token_ids: NDArray[np.int32]
