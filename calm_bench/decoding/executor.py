@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Executor(Protocol):
     """Decodes texts under rules, with the tokens and exit layers of `reference.py` in float32.
 
-    It holds a model's weights as they were when it was made, laid out its own way. A new one is a module in `decoding/`;
-    a line in `EXECUTORS`, where the equality tests find it; a place in `ALONE`, if it is the best at that; and a name
-    in `choices.TimingExecutor`.
+    It holds a model's weights as they were when it was made, laid out its own way. A new one is a module in `decoding/`
+    and a line in `EXECUTORS`, where the equality tests find it; a place in `ALONE`, if it is the best at that; and a
+    name in `choices.TimingExecutor`.
     """
 
     name: ClassVar[str]
