@@ -147,5 +147,6 @@ def test_tiles_cover_every_position_and_every_token_of_the_vocabulary() -> None:
         assert tiles.source.count * tiles.source.tile == source_positions
         assert tiles.head_programs * tiles.head_repeats * tiles.head.rows >= len(rows.head)
     assert Shares.of(2_048, tile=64) == Shares(16, 128)
-    assert [block(columns).rows for columns in (512, 4_096, 16_384, 65_536)] == [4, 4, 1, 1]
+    for columns in (512, 1_024, 2_048, 8_192, 65_536):
+        assert block(columns).rows * columns <= 128 * 32 * block(columns).warps
     assert [power_of_two(n) for n in (1, 2, 3, 512, 513)] == [1, 2, 4, 512, 1_024]

@@ -6,20 +6,23 @@ from collections.abc import Callable
 
 import torch
 
-Replay = Callable[[], None]
+
+class Captured:
+    """Launches that one call starts anew; they, and so the memory that they refer to, live as long as this."""
+
+    def __init__(self, launch: Callable[[], object], device: torch.device) -> None:
+        """Launch once, which compiles what has to be compiled, then capture. What a capture allocates is its own."""
+        self._launch = launch
+        self._graph = _captured(launch, device) if device.type == "cuda" else None
+
+    def __call__(self) -> None:
+        if self._graph is not None:
+            self._graph.replay()
+        else:  # on a CPU, where tests run the kernels by Triton's interpreter
+            self._launch()
 
 
-def captured(launch: Callable[[], object], device: torch.device) -> Replay:
-    """Launch once, which compiles what has to be compiled, then capture; on a CPU, nothing is captured.
-
-    What `launch` allocates belongs to the graph, and is written again by each replay.
-    """
-    if device.type == "cpu":  # Triton's interpreter, in tests
-
-        def run() -> None:
-            launch()
-
-        return run
+def _captured(launch: Callable[[], object], device: torch.device) -> torch.cuda.CUDAGraph:
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     graph = torch.cuda.CUDAGraph()
@@ -30,4 +33,4 @@ def captured(launch: Callable[[], object], device: torch.device) -> Replay:
         launch()
         graph.capture_end()
     torch.cuda.current_stream(device).wait_stream(stream)
-    return graph.replay
+    return graph

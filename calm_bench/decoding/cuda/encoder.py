@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calm_bench.decoding.cuda.capture import Replay, captured
+from calm_bench.decoding.cuda.capture import Captured
 from calm_bench.decoding.cuda.tiles import power_of_two
 from calm_bench.decoding.encoder import cross_keys_values
 from calm_bench.models.weights import Weights
@@ -20,12 +20,12 @@ class LengthGraph:
 
     Attributes:
         source: the source's length and its token ids, in the host's memory, (1 + T,).
-        replay: reads them and writes `keys_values`.
+        encode: reads them and writes `keys_values`.
         keys_values: K and V for each decoder layer, (L, 2, 1, H, T, d_kv).
     """
 
     source: Tensor
-    replay: Replay
+    encode: Captured
     keys_values: Tensor
 
 
@@ -47,7 +47,7 @@ class Encoder:
         if self._weights.device.type == "cuda":
             torch.cuda.synchronize(self._weights.device)  # the source before may not have been read yet
         graph.source[: length + 1] = torch.tensor([length, *source])
-        graph.replay()
+        graph.encode()
         return graph.keys_values[:, :, 0, :, :length].clone()
 
     def _capture(self, padded: int) -> LengthGraph:
@@ -61,4 +61,4 @@ class Encoder:
             padding = torch.zeros(padded, device=w.device).masked_fill(position >= source[0], float("-inf"))
             keys_values.copy_(cross_keys_values(w, source[None, 1:], padding[None, None, None]))
 
-        return LengthGraph(host, captured(launch, w.device), keys_values)
+        return LengthGraph(host, Captured(launch, w.device), keys_values)

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from calm_bench.decoding.cuda.capture import Replay, captured
+from calm_bench.decoding.cuda.capture import Captured
 from calm_bench.decoding.cuda.launches import Launches
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Measure
@@ -18,8 +18,8 @@ from calm_bench.measures import Measure
 class TokenGraphs:
     """A whole token for rules whose exit the host need not decide: `start` once, then `token` for each position."""
 
-    start: Replay
-    token: Replay
+    start: Captured
+    token: Captured
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class LayerGraphs:
 
     first: int
     last: int
-    start: Replay
-    descend: dict[int, Replay]
-    leave: dict[int, Replay]
+    start: Captured
+    descend: dict[int, Captured]
+    leave: dict[int, Captured]
 
 
 class Graphs:
@@ -102,6 +102,6 @@ class Graphs:
             {layer: self._captured(partial(leave, layer)) for layer in range(first, last + 1)},
         )
 
-    def _captured(self, launch: Callable[[], None]) -> Replay:
+    def _captured(self, launch: Callable[[], object]) -> Captured:
         self._launches.start()  # so that there is a position to run at
-        return captured(launch, self._device)
+        return Captured(launch, self._device)

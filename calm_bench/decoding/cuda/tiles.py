@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from calm_bench.decoding.cuda.weight_rows import WeightRows
 
 SHORTEST_TEXT, SHORTEST_SOURCE = 128, 512  # positions that buffers hold at least
-TILE_NUMBERS = 16_384  # of a matrix, held in one program's registers
 MOST_HEAD_PROGRAMS = 2_048  # one program looks through what they found
 
 
@@ -41,10 +40,12 @@ class Shares:
         return cls(count, positions // count)
 
 
-def block(columns: int, most_rows: int = 4) -> Block:
-    """For a matrix with `columns` (padded): as many rows as fit the registers of four warps, else one for eight."""
-    rows = max(1, min(most_rows, TILE_NUMBERS // columns))
-    return Block(rows, 4 if rows * columns <= TILE_NUMBERS else 8)
+def block(columns: int, rows: int = 4) -> Block:
+    """`rows` of a matrix with this many columns (padded), fewer beyond 1,024; 128 numbers a thread at most."""
+    if columns <= 1_024:
+        return Block(rows, warps=4)
+    rows = max(1, min(2, 8_192 // columns))
+    return Block(rows, max(2, rows * columns // 4_096))
 
 
 class Tiles:
