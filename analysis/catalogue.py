@@ -91,11 +91,11 @@ def _decay_points(part: Records) -> Figure:
 
 
 def _perturbation(part: Records) -> Figure:
-    return plots.perturbation(part.perturbation, similarity=_first(part, "similarity"))
+    return plots.perturbation(part.probe("perturbation"), similarity=_first(part, "similarity"))
 
 
 def _reliability(part: Records) -> Figure:
-    return plots.reliability(part.reliability)
+    return plots.reliability(part.probe("reliability"))
 
 
 def _seconds(part: Records) -> Figure:
@@ -120,7 +120,7 @@ def _text_lengths(records: Records) -> tables.Table:
 
 
 def _classifier_f1(records: Records) -> tables.Table:
-    table = tables.classifier_f1(records.classifier_f1, records.setting("training.classifier_objective"))
+    table = tables.classifier_f1(records.probe("classifier_f1"), records.setting("training.classifier_objective"))
     return tables.Table(table, tables.classifier_f1_shown(table), tables.classifier_f1_note(table))
 
 

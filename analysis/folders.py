@@ -17,8 +17,7 @@ from calm_bench.records.rules import named
 from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import Run, run_folders
 
-PROBES = ("reliability", "perturbation", "classifier_f1")  # tables that a run has if it was asked for them
-OPTIONAL = ("timings", "certificates", *PROBES)
+OPTIONAL = ("timings", "certificates")
 
 
 @dataclass(frozen=True)

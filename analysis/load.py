@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,8 @@ from analysis import folders, naming, places
 from analysis.folders import Finished
 from calm_bench.errors import InputError
 
-TABLES = ("rules", "examples", "exits", "frontier", "certificates", "timings", *folders.PROBES)
+IDENTITY = ("run_id", "name", "task", "model", "group")  # what every row says
+TABLES = ("rules", "examples", "exits", "frontier", "certificates", "timings")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Records:
         config (the resolved one), layers (L of the model), quality (the score's name), similarity (that of the losses,
         1 - similarity), commit, hardware, promises (list of sentences) and folder.
     certificates: also with the score and the speedups of the certified rule, as `frontier` has them.
+    probes: by its name, what each probe has answered in the runs that were asked for it; see `probe`.
     stored: by run_id, what is read only when it is asked for: `generations`, `tokens`, and the losses.
     notes: what was left out or separated, one sentence each.
     """
@@ -42,13 +44,15 @@ class Records:
     frontier: pd.DataFrame
     certificates: pd.DataFrame
     timings: pd.DataFrame
-    reliability: pd.DataFrame
-    perturbation: pd.DataFrame
-    classifier_f1: pd.DataFrame
+    probes: Mapping[str, pd.DataFrame]
     stored: Mapping[str, Finished] = field(repr=False)
     notes: tuple[str, ...] = ()
     scratch: TemporaryDirectory[str] | None = field(default=None, repr=False)
     """Where runs lie that W&B had: it is gone when nobody has these records any more."""
+
+    def probe(self, name: str) -> pd.DataFrame:
+        """What the probe called `name` has answered; no rows where no run was asked for it."""
+        return self.probes.get(name, pd.DataFrame(columns=[*IDENTITY]))
 
     def generations(self, rules: pd.DataFrame, examples: Collection[int] | None = None) -> pd.DataFrame:
         """The texts of `rules` (some of this frame's rows) on these or all examples, with their scores and losses."""
@@ -89,9 +93,12 @@ class Records:
     def only(self, chosen: pd.Series) -> "Records":
         """The records of the runs where `chosen`, as long as `runs`, is true."""
         ids = self.runs.loc[chosen, "run_id"]
-        frames = {name: getattr(self, name) for name in ("runs", *TABLES)}
-        parts = {name: frame[frame["run_id"].isin(ids)].reset_index(drop=True) for name, frame in frames.items()}
-        return dataclasses.replace(self, **parts)
+        return self.each_frame(lambda frame: frame[frame["run_id"].isin(ids)].reset_index(drop=True))
+
+    def each_frame(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> "Records":
+        """The records with every frame changed alike."""
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in ("runs", *TABLES)}
+        return dataclasses.replace(self, **changed, probes={name: change(frame) for name, frame in self.probes.items()})
 
     def setting(self, key: str) -> pd.Series:
         """The value of a config key, such as "threshold.tau", in each run; None where a run has no such key."""
@@ -122,17 +129,21 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
         )
     grouped, more = folders.group(found)
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    answers: dict[str, list[pd.DataFrame]] = {}
     rows, stored = [], {}
     for run in grouped:
         try:
             run.check()
             read = {name: _tidy(run, name) for name in TABLES}
+            asked = {name: run.read(name) for name in run.record.probes}
             about = run.identity | _about(run)
         except InputError as error:
             more.append(f"left out {run.run_id}: {error}")
             continue
         for name, frame in read.items():
             frames[name].append(frame)
+        for name, frame in asked.items():
+            answers.setdefault(name, []).append(frame)
         rows.append(about)
         stored[run.run_id] = run
     notes = [*partial, *notes, *more]
@@ -142,7 +153,8 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
         for note in notes:
             print(note, file=sys.stderr)
     tables = {name: _stack(parts) for name, parts in frames.items()}
-    return Records(runs=pd.DataFrame(rows), **tables, stored=stored, notes=tuple(notes), scratch=scratch)
+    probes = {name: _stack(parts) for name, parts in answers.items()}
+    return Records(runs=pd.DataFrame(rows), **tables, probes=probes, stored=stored, notes=tuple(notes), scratch=scratch)
 
 
 def of_rules(frame: pd.DataFrame, rules: pd.DataFrame) -> pd.DataFrame:

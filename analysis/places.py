@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from analysis import offline
 from calm_bench.errors import InputError, in_one_line
@@ -151,7 +152,7 @@ def _put_together(
         PARTIAL: True,
     }
     record = Run(folder, info)
-    for name in LOGGED:
+    for name in (*LOGGED, *(own.get("probes") or ())):
         table = values.get(name) or {}
         if _is_media(table):
             try:
@@ -160,7 +161,8 @@ def _put_together(
                 notes.append(f"{run_id}: without its {name}, whose file is not at hand ({in_one_line(error)})")
                 continue
             frame = pd.DataFrame(content["data"], columns=content["columns"], dtype=object)
-            record.write(name, frame[SCHEMAS[name].names])
+            columns = SCHEMAS.get(name) or pa.Schema.from_pandas(frame.infer_objects(), preserve_index=False)
+            record.write(name, frame[columns.names], columns=columns)
     (folder / RUN_FILE).write_text(json.dumps(info, default=str))
     notes.append(f"{info['run_id']}: its files are not at hand, only the tables that W&B shows; no texts, no tokens")
     return folder

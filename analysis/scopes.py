@@ -1,10 +1,9 @@
 """What a figure or table is made of: the whole, one group, or runs that differ in one value, side by side."""
 
-import dataclasses
 from collections.abc import Callable
 
 from analysis import naming
-from analysis.load import TABLES, Records
+from analysis.load import Records
 
 Parts = dict[str, Records]
 """Records by the label that stands in the file's name and in the title; no label where there is one part only."""
@@ -32,20 +31,20 @@ def groups(records: Records) -> Parts:
     return {group: part.of(group) for part in ordinary(records).values() for group in part.groups}
 
 
-def probed(table: str) -> Scope:
-    """Each group that was asked for the probe `table`."""
+def probed(name: str) -> Scope:
+    """Each group that was asked for the probe `name`."""
 
     def scope(records: Records) -> Parts:
-        return {group: records.of(group) for group in dict.fromkeys(getattr(records, table)["group"])}
+        return {group: records.of(group) for group in dict.fromkeys(records.probe(name)["group"])}
 
     return scope
 
 
-def asked(table: str) -> Scope:
-    """The runs that were asked for the probe `table`, at once."""
+def asked(name: str) -> Scope:
+    """The runs that were asked for the probe `name`, at once."""
 
     def scope(records: Records) -> Parts:
-        part = records.only(records.runs["run_id"].isin(getattr(records, table)["run_id"]))
+        part = records.only(records.runs["run_id"].isin(records.probe(name)["run_id"]))
         return {"": part} if len(part.runs) else {}
 
     return scope
@@ -83,5 +82,4 @@ def apart(name: str, key: str) -> Scope:
 
 
 def _labelled(part: Records, label: str) -> Records:
-    frames = {name: getattr(part, name).assign(group=label) for name in ("runs", *TABLES)}
-    return dataclasses.replace(part, **frames)
+    return part.each_frame(lambda frame: frame.assign(group=label))

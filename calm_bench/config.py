@@ -205,7 +205,7 @@ class Config(Options, group=""):
     tracking: TrackingConfig = MISSING
     baselines: list[Annotated[str, OneOf(choices.BaselineName)]] = MISSING
     state_copying: Annotated[str, OneOf(choices.StateCopying)] = MISSING
-    probes: list[Annotated[str, OneOf(choices.Probe)]] = MISSING
+    probes: dict[str, Any] = field(default_factory=dict)
     limit: Size | None = None
     batch_size: Batch = MISSING
     seed: Seed = MISSING

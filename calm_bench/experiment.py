@@ -10,7 +10,7 @@ from calm_bench.config import Config
 from calm_bench.cost import speed
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
-from calm_bench.probes import Subject
+from calm_bench.probes import Probe, Subject
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.records.store import Run
 from calm_bench.stages.beside import beside
@@ -18,7 +18,7 @@ from calm_bench.stages.decode import adaptive, decode_all, make_rules
 from calm_bench.stages.grids import make_grids
 from calm_bench.stages.precision import float32_agreement
 from calm_bench.stages.prepare import prepare
-from calm_bench.stages.probe import probe
+from calm_bench.stages.probe import ask
 from calm_bench.stages.promise import certificates, frontier, make_promises, method_of
 from calm_bench.stages.score import Scored, score_all
 from calm_bench.stages.timing import measure_time, with_seconds
@@ -36,7 +36,8 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
     promises = make_promises(outcomes, config.calibration, method_of(config.calibration))
     certified = {promise.rule for promise in promises}
     subject = Subject(decoder, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
-    answers = probe(config.probes, subject, model_identity, cache)
+    probes = [build(node, Probe) for node in config.probes.values()]
+    answers = [ask(probe, subject, model_identity, cache) for probe in probes]
     timings = measure_time(decoder, task, examples, rules, certified, config.timing, config.seed)
 
     decoded = scored.decoded
@@ -45,8 +46,8 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         record.stream(name, decoded.chunks.each(name))
     record.stream("generations", scored.generations())
     record.write("exits", decoded.exits())
-    for name, table in answers.items():
-        record.write(name, table)
+    for probe, answer in zip(probes, answers, strict=True):
+        record.write(probe.name, answer, columns=probe.columns)
     record.write("certificates", certificates(promises, task.quality, lambda _: statistics))
     record.write("timings", timings)
     record.write("frontier", with_seconds(points, timings, outcomes.full, bootstrap_seed))

@@ -27,7 +27,6 @@ from tests.composed import composed
         ("calibration.bootstrap_seed=4294967296", "calibration.bootstrap_seed=4294967296 must be at least 0"),
         ("task.sample_seed=-1", "task.sample_seed=-1 must be at least 0"),
         ("baselines=[static,static]", "baselines: 'static' stands there twice"),
-        ("probes=[reliability,reliability]", "probes: 'reliability' stands there twice"),
         ("calibration.textual=[0.1,0.1]", "calibration.textual: 0.1 stands there twice"),
         ("timing.thresholds=[0.5,0.5]", "timing.thresholds: 0.5 stands there twice"),
         ("timing.threads=1000000", "timing.threads=1000000 must be at least 1 and at most 1024"),

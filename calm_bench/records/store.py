@@ -163,24 +163,31 @@ class Run:
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables that have been written (keys of `schema.SCHEMAS`)."""
-        return [name for name in schema.SCHEMAS if name in self.info["tables"]]
+        """The names of the tables that have been written: those of the schema in its order, then the probes'."""
+        return [name for name in schema.SCHEMAS if name in self.info["tables"]] + self.probes
+
+    @property
+    def probes(self) -> list[str]:
+        """The names of the probes that have answered, each with a table of that name."""
+        return [name for name in self.info["tables"] if name not in schema.SCHEMAS]
 
     def files(self, name: str) -> list[Path]:
         """The files of the table called `name`; none where it has not been written."""
         return [self.path / entry["name"] for entry in self.info["tables"].get(name, [])]
 
-    def write(self, name: str, *parts: pd.DataFrame | pa.Table) -> None:
-        """Write the table called `name` (a key of `schema.SCHEMAS`), replacing an earlier one: its rows part by part.
+    def write(self, name: str, *parts: pd.DataFrame | pa.Table, columns: pa.Schema | None = None) -> None:
+        """Write the table called `name`, replacing an earlier one: its rows part by part.
+
+        columns: of a probe's table; for all others `schema.SCHEMAS` says them.
 
         Raises:
             InputError: a column does not fit the schema, or the folder cannot be written.
         """
-        self.stream(name, (schema.to_table(name, part) for part in parts))
+        self.stream(name, (schema.to_table(name, part, columns) for part in parts), columns)
 
-    def stream(self, name: str, parts: Iterable[pa.Table]) -> None:
+    def stream(self, name: str, parts: Iterable[pa.Table], columns: pa.Schema | None = None) -> None:
         """The same for parts that are made, and forgotten, one by one; each becomes row groups of the file."""
-        file = tables.write(self.path / f"{name}.parquet", schema.SCHEMAS[name], parts)
+        file = tables.write(self.path / f"{name}.parquet", columns or schema.SCHEMAS[name], parts)
         self.info["tables"][name] = [asdict(file)]
         self._save()
 

@@ -67,6 +67,11 @@ class Table:
     name: str
     files: Sequence[Path]
 
+    @property
+    def columns(self) -> pa.Schema:
+        """What the schema says; what the file says of the table of a probe, which may be from outside the package."""
+        return schema.SCHEMAS[self.name] if self.name in schema.SCHEMAS else pq.read_schema(self.files[0])
+
     def batches(
         self,
         columns: Sequence[str] | None = None,
@@ -80,13 +85,13 @@ class Table:
         Raises:
             InputError: a file is torn, or lacks a column of the schema or has it in another type.
         """
-        wanted = schema.SCHEMAS[self.name].names if columns is None else list(columns)
+        wanted = self.columns.names if columns is None else list(columns)
         filters = {"rule": rules, "example": examples}
         chosen = {name: pa.array(sorted(v), pa.int32()) for name, v in filters.items() if v is not None}
         for path in self.files:
             try:
                 file = pq.ParquetFile(path)
-                schema.check(self.name, file.schema_arrow, path)
+                schema.check(self.columns, file.schema_arrow, path)
                 groups = _row_groups(file, examples) if examples is not None else list(range(file.num_row_groups))
                 for batch in file.iter_batches(BATCH, groups, columns=list(dict.fromkeys([*wanted, *chosen]))):
                     for name, values in chosen.items():
@@ -105,11 +110,11 @@ class Table:
         examples: Collection[int] | None = None,
     ) -> pd.DataFrame:
         """The same rows as one frame, in the types of `schema.to_frame`. Raises InputError as `batches` and that do."""
-        names = schema.SCHEMAS[self.name].names if columns is None else list(columns)
-        empty = pa.schema([schema.SCHEMAS[self.name].field(name) for name in names]).empty_table()
+        names = self.columns.names if columns is None else list(columns)
+        empty = pa.schema([self.columns.field(name) for name in names]).empty_table()
         batches = [pa.Table.from_batches([batch]) for batch in self.batches(columns, rules, examples)]
         table = pa.concat_tables([empty, *batches], promote_options="permissive")
-        return schema.to_frame(self.name, table.select(names), self.files[0])
+        return schema.to_frame(self.columns, table.select(names), self.files[0])
 
 
 def _row_groups(file: pq.ParquetFile, examples: Collection[int]) -> list[int]:

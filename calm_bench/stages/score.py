@@ -46,7 +46,7 @@ class Scored:
     def examples(self) -> pd.DataFrame:
         """The table of that name."""
         chunks = self.decoded.chunks
-        return schema.to_frame("examples", pa.concat_tables(chunks.each("examples")), chunks.folder)
+        return schema.to_frame(schema.EXAMPLES, pa.concat_tables(chunks.each("examples")), chunks.folder)
 
     @cached_property
     def columns(self) -> dict[str, Floats]:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from analysis import Records, load
 from calm_bench.records import Run
 from calm_bench.records.exits import count
 from calm_bench.records.rules import named
-from calm_bench.records.schema import SCHEMA_VERSION
+from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
 
 LAYERS = 8
 THRESHOLDS = np.round(np.arange(0.95, 0.0, -0.05), 2)
@@ -283,6 +284,11 @@ def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generat
     return pd.DataFrame(rows)
 
 
+def columns_of(table: str, frame: pd.DataFrame) -> pa.Schema | None:
+    """Those of a probe's table, which stand in its file alone."""
+    return None if table in SCHEMAS else pa.Schema.from_pandas(frame, preserve_index=False)
+
+
 def write(
     folder: Path,
     run_id: str = "20260101-000000-demo",
@@ -308,6 +314,7 @@ def write(
         "task": {"name": task},
         "model": {"name": model},
         "measure": {m: {"_target_": m} for m in options.get("measures", tuple(TEXTS))},
+        "probes": {name: {"_target_": name} for name in ("reliability", "perturbation", "classifier_f1")},
         "seed": seed,
         "calibration": CALIBRATION,
         **(config or {}),
@@ -324,7 +331,7 @@ def write(
     frames = build(seed=seed, **options)
     for file, frame in (change(frames) if change else frames).items():
         if frame is not None and file not in drop:
-            run.write(file, frame)
+            run.write(file, frame, columns=columns_of(file, frame))
     return path
 
 

@@ -32,7 +32,7 @@ from analysis import load
 from analysis.load import TABLES
 with open(sys.argv[2], "wb") as file:
     records = load(wandb=sys.argv[1])
-    pickle.dump({name: getattr(records, name) for name in ("runs", "notes", *TABLES)}, file)
+    pickle.dump({name: getattr(records, name) for name in ("runs", "notes", "probes", *TABLES)}, file)
 """
 
 
@@ -63,6 +63,9 @@ def equal(records: Records, expected: Records, tables: tuple[str, ...]) -> None:
         if name == "timings" and records.examples.empty:  # W&B shows the number alone
             wanted = wanted.assign(example_id=found["example_id"])
         pd.testing.assert_frame_equal(found, wanted, check_dtype=not records.examples.empty)
+    assert set(records.probes) == set(expected.probes) != set()
+    for name, answer in records.probes.items():
+        pd.testing.assert_frame_equal(answer, expected.probe(name), check_dtype=not records.examples.empty)
 
 
 def test_an_offline_file_gives_the_frames_of_the_folder(write_run, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from calm_bench.errors import InputError
 
 
 def test_reliability_draws_a_curve_for_each_layer(records: Records) -> None:
-    fig = analysis.reliability(records.reliability)
+    fig = analysis.reliability(records.probe("reliability"))
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["softmax", "state", "classifier"]
     for ax, measure in zip(fig.axes, ("softmax", "state", "classifier"), strict=True):
         curves = [line for line in ax.lines if line.get_linestyle() == "-"]
         assert len(curves) == 7
-        by_layer = records.reliability[records.reliability["measure"] == measure].groupby("layer")
+        by_layer = records.probe("reliability")[records.probe("reliability")["measure"] == measure].groupby("layer")
         for curve, (_, rows) in zip(curves, by_layer, strict=True):
             rows = rows.sort_values("bin")
             np.testing.assert_allclose(curve.get_xdata(), rows["confidence"])
@@ -29,11 +29,11 @@ def test_reliability_draws_a_curve_for_each_layer(records: Records) -> None:
     assert len({to_hex(line.get_color()) for line in fig.axes[0].lines}) == 7
     assert fig.get_suptitle().startswith("demo-tatoeba_enfr, n = 100 tokens")
     with pytest.raises(InputError, match="probes"):
-        analysis.reliability(records.reliability.iloc[:0])
+        analysis.reliability(records.probe("reliability").iloc[:0])
 
 
 def test_perturbation_shows_both_kinds_and_the_level_without(records: Records) -> None:
-    fig = analysis.perturbation(records.perturbation, similarity="chrF")
+    fig = analysis.perturbation(records.probe("perturbation"), similarity="chrF")
     above, below = fig.axes
     drawn = {str(line.get_label()): line for line in above.lines}
     assert list(drawn) == [
@@ -41,7 +41,7 @@ def test_perturbation_shows_both_kinds_and_the_level_without(records: Records) -
         "last layer's tenth-ranked token: differs in 100%",
         "first layer's token: differs in 30%",
     ]
-    sampled = records.perturbation.query("kind == 'sampled'")
+    sampled = records.probe("perturbation").query("kind == 'sampled'")
     line = drawn["last layer's tenth-ranked token: differs in 100%"]
     np.testing.assert_allclose(line.get_xdata(), sampled["step"] + 1)
     np.testing.assert_allclose(line.get_ydata(), sampled["score"])
@@ -53,7 +53,7 @@ def test_perturbation_shows_both_kinds_and_the_level_without(records: Records) -
 
 
 def test_a_step_that_few_texts_reach_is_left_out(records: Records) -> None:
-    rows = records.perturbation
+    rows = records.probe("perturbation")
     late = rows.assign(n=np.where(rows["step"] > 2, 9, 24))
     above, _ = analysis.perturbation(late).axes
     assert max(above.lines[0].get_xdata()) == 3

@@ -156,7 +156,7 @@ def taught(write_run) -> Records:
 
 
 def test_classifier_f1_has_every_layer_and_the_published_ones_below(taught: Records) -> None:
-    table = classifier_f1(taught.classifier_f1, taught.setting("training.classifier_objective"))
+    table = classifier_f1(taught.probe("classifier_f1"), taught.setting("training.classifier_objective"))
     ours = table[table["source"] == "this run"]
     assert ours.groupby("objective")["layer"].apply(list).to_dict() == {
         "geometric": [1, 2, 3, 4, 5, 6, 7],
@@ -173,7 +173,7 @@ def test_classifier_f1_has_every_layer_and_the_published_ones_below(taught: Reco
     assert shown.iloc[1]["layer 1*"] == "0.60 (0.55 to 0.65)"
     assert shown.iloc[3].tolist()[:4] == ["squad", "geometric", "published", "F1"]
     with pytest.raises(InputError, match="classifier_f1"):
-        classifier_f1(taught.classifier_f1.iloc[:0], taught.setting("seed"))
+        classifier_f1(taught.probe("classifier_f1").iloc[:0], taught.setting("seed"))
 
 
 def test_state_copying_has_a_row_per_way_and_the_published_one_below(write_run) -> None:

@@ -1,6 +1,7 @@
 """What one wrong token does, what the exit classifier sees, and whether confident layers are right: by hand."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from calm_bench.build import build
+from calm_bench.compose import config_dir
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.errors import InputError
 from calm_bench.measures import Classifier, Softmax, SoftmaxTopk, State
-from calm_bench.probes import PROBES, Subject, classifier_f1, perturbation, reliability
+from calm_bench.probes import ClassifierF1, Perturbation, Probe, Reliability, Subject
 from calm_bench.records import schema
 from tests.models_for_tests import random_sources, random_t5
 
@@ -42,11 +46,14 @@ def subject(monkeypatch: pytest.MonkeyPatch) -> Subject:
     return Subject(Decoder(model), task, examples, MEASURES, seed=0)
 
 
-@pytest.mark.parametrize("name", PROBES)
-def test_every_probe_fills_its_table_of_the_record(name: str, subject: Subject) -> None:
-    table = PROBES[name](subject)
-    assert list(table.columns) == schema.SCHEMAS[name].names
-    assert len(schema.to_table(name, table)) == len(table) > 0
+@pytest.mark.parametrize("file", sorted((config_dir() / "probes").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_probe_fills_the_table_that_it_declares(file: Path, subject: Subject) -> None:
+    assert file.read_text().startswith(f"# @package probes.{file.stem}\n")
+    probe = build(OmegaConf.load(file), Probe)
+    assert probe.name == file.stem
+    table = probe.answer(subject)
+    assert list(table.columns) == probe.columns.names
+    assert len(schema.to_table(probe.name, table, probe.columns)) == len(table) > 0
 
 
 def test_without_a_wrong_token_the_text_is_the_full_models(subject: Subject) -> None:
@@ -58,7 +65,7 @@ def test_without_a_wrong_token_the_text_is_the_full_models(subject: Subject) -> 
 
 
 def test_perturbation_has_a_row_for_each_kind_and_step(subject: Subject) -> None:
-    rows = perturbation(subject)
+    rows = Perturbation().answer(subject)
     assert set(rows["kind"]) == {"sampled", "layer"}
     assert set(rows["step"]) <= {0, 1, 2, 4, 8}
     sampled = rows[rows["kind"] == "sampled"]
@@ -71,7 +78,7 @@ def test_perturbation_has_a_row_for_each_kind_and_step(subject: Subject) -> None
 
 def test_f1_by_hand(subject: Subject) -> None:
     model = subject.model
-    rows = classifier_f1(subject)
+    rows = ClassifierF1().answer(subject)
     assert rows["layer"].tolist() == [1, 2]
     total = dict.fromkeys((1, 2), (0, 0, 0))
     for example in subject.examples:
@@ -97,12 +104,12 @@ def test_f1_by_hand(subject: Subject) -> None:
 def test_f1_needs_a_classifier(subject: Subject) -> None:
     subject.model.learned.clear()
     with pytest.raises(InputError, match="no exit classifier"):
-        classifier_f1(subject)
+        ClassifierF1().answer(subject)
 
 
 def test_reliability_by_hand(subject: Subject) -> None:
     """Each measure's mean confidence and agreement over a layer, whatever the bins, from texts read one by one."""
-    table = reliability(subject)
+    table = Reliability().answer(subject)
     assert set(table["measure"]) == {measure.name for measure in MEASURES}
     tokens = sum(map(len, subject.texts))
     by_layer = table.groupby(["measure", "layer"])
@@ -131,7 +138,7 @@ def test_reliability_by_hand(subject: Subject) -> None:
 def test_reliability_says_what_decoding_does_at_the_first_token(subject: Subject) -> None:
     """Of a text's tokens only the first has the full model's history under any rule: there both must agree."""
     one = dataclasses.replace(subject, task=SimpleNamespace(**{**vars(subject.task), "max_new_tokens": 1}))
-    table = reliability(one)
+    table = Reliability().answer(one)
     lower, upper = table[(table["measure"] == "softmax") & (table["layer"] == 1)]["confidence"].iloc[1:3]
     threshold = (lower + upper) / 2
     early = one.decoder.decode(one.sources, [Rule.adaptive(Softmax(), threshold, Decay("none"))], 1)
@@ -144,6 +151,6 @@ def test_reliability_says_what_decoding_does_at_the_first_token(subject: Subject
 def test_a_model_of_one_layer_has_nothing_to_ask(monkeypatch: pytest.MonkeyPatch, subject: Subject) -> None:
     shallow = random_t5(3, depth=1)
     monkeypatch.setattr(shallow, "tokenize", lambda texts, _: list(texts), raising=False)
-    empty = reliability(dataclasses.replace(subject, decoder=Decoder(shallow)))
-    pd.testing.assert_index_equal(empty.columns, pd.Index(schema.SCHEMAS["reliability"].names))
-    assert len(empty) == len(schema.to_table("reliability", empty)) == 0
+    empty = Reliability().answer(dataclasses.replace(subject, decoder=Decoder(shallow)))
+    pd.testing.assert_index_equal(empty.columns, pd.Index(Reliability.columns.names))
+    assert len(empty) == len(schema.to_table("reliability", empty, Reliability.columns)) == 0

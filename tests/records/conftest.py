@@ -77,21 +77,7 @@ def frames() -> dict[str, pd.DataFrame]:
         arm="rule", measure=pd.array([None] * n, dtype="str"), executor="grid", repeat=0, order=range(n), seconds=0.02,
         encoder_seconds=0.004, n_tokens=3, mean_exit_layer=4.0,
     )  # fmt: skip
-    reliability = pd.DataFrame(
-        {
-            "measure": "softmax", "layer": [1, 1, 2], "bin": [0, 1, 0], "n_tokens": [5, 5, 10],
-            "confidence": [0.2, 0.8, 0.9], "agreement": [0.4, 0.8, 1.0], "agreement_low": 0.1, "agreement_high": 1.0,
-        }
-    )  # fmt: skip
-    perturbation = pd.DataFrame({"kind": ["sampled", "layer"], "step": 0, "n": 2, "changed": [1.0, 0.5]})
-    for name in ("score", "score_full", "similarity"):
-        perturbation[[name, f"{name}_low", f"{name}_high"]] = [0.5, 0.4, 0.6]
-    f1 = {"f1": [0.6, np.nan], "f1_low": [0.5, np.nan], "f1_high": [0.7, np.nan]}
-    classifier_f1 = pd.DataFrame({"layer": [1, 2], "n": 2, "n_tokens": 10, "disagree": [0.3, 0.0], **f1})
     return {
-        "reliability": reliability,
-        "perturbation": perturbation,
-        "classifier_f1": classifier_f1,
         "rules": rules,
         "examples": examples,
         "exits": exits,

@@ -15,19 +15,19 @@ Frames = dict[str, pd.DataFrame]
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_table_comes_back_as_it_was(frames: Frames, name: str) -> None:
     shuffled = frames[name][sorted(frames[name].columns)]
-    back = to_frame(name, to_table(name, shuffled), Path("x.parquet"))
+    back = to_frame(SCHEMAS[name], to_table(name, shuffled), Path("x.parquet"))
     assert list(back.columns) == SCHEMAS[name].names
     pd.testing.assert_frame_equal(back[list(shuffled.columns)], shuffled, check_dtype=False, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_an_empty_table_keeps_its_columns(frames: Frames, name: str) -> None:
-    assert to_frame(name, to_table(name, frames[name].iloc[:0]), Path("x.parquet")).empty
+    assert to_frame(SCHEMAS[name], to_table(name, frames[name].iloc[:0]), Path("x.parquet")).empty
 
 
 def test_a_trial_that_was_not_held_out_stays_null_beside_whole_numbers(frames: Frames) -> None:
     as_floats = frames["certificates"].assign(trial=[np.nan, np.nan, 0.0])
-    trial = to_frame("certificates", to_table("certificates", as_floats), Path("x.parquet"))["trial"]
+    trial = to_frame(SCHEMAS["certificates"], to_table("certificates", as_floats), Path("x.parquet"))["trial"]
     assert trial.isna().tolist() == [True, True, False]
     assert trial.dtype == pd.Int32Dtype()
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from calm_bench.errors import InputError
 from calm_bench.records import Run, find
-from calm_bench.records.schema import SCHEMAS
+from calm_bench.records.schema import SCHEMAS, column
 
 Frames = dict[str, pd.DataFrame]
 
@@ -22,6 +23,19 @@ def test_every_table_comes_back_from_the_disk(run: Run, frames: Frames, name: st
     back = Run.open(run.path).read(name)
     pd.testing.assert_frame_equal(back[list(frames[name].columns)], frames[name], check_dtype=False, rtol=1e-6)
     assert {path.name for path in run.path.iterdir()} == {"run.json", f"{name}.parquet"}
+
+
+def test_the_table_of_a_probe_from_outside_keeps_the_columns_that_it_declares(run: Run, frames: Frames) -> None:
+    columns = pa.schema([column("layer", pa.int16()), column("doubt", pa.float64(), null=True)])
+    answer = pd.DataFrame({"doubt": [0.5, np.nan], "layer": [1, 2]})
+    run.write("rules", frames["rules"])
+    run.write("doubts", answer, columns=columns)
+    again = Run.open(run.path)
+    assert (again.tables, again.probes) == (["rules", "doubts"], ["doubts"])
+    assert again.table("doubts").columns == columns
+    pd.testing.assert_frame_equal(again.read("doubts"), answer[["layer", "doubt"]], check_dtype=False)
+    with pytest.raises(InputError, match="doubts: column 'layer' has 2 empty or NaN values"):
+        run.write("doubts", answer.assign(layer=np.nan), columns=columns)
 
 
 def test_a_run_tells_its_story(run: Run) -> None:
