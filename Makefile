@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: help demo test fast gpu lint types clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## Decode, certify, time and draw the bundled demo: no network, account or GPU needed
 	$(BIN)/python -m calm_bench
@@ -24,6 +24,9 @@ fast: $(STAMP) ## Run the tests that take seconds
 
 gpu: $(STAMP) ## Run the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu
+
+paper-sized: $(STAMP) ## Make up a record of CNN/DM's size (63 million tokens) and measure time and memory of each step
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.records.paper_sized
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .

@@ -294,7 +294,7 @@ def test_the_command_on_a_real_record(tiny_checkpoint: Path, tmp_path: Path) -> 
     )
     options = ["calibration.risk=[0.03,0.3]", "calibration.textual=[]"]
     subprocess.run([sys.executable, "-c", program, folder, *options], cwd=tmp_path, check=True)
-    assert len(before.read("certificates")) == (4 + 2) * 3 * 6
+    assert len(recorded(before)) == (4 + 2) * 3 * 6
 
     done = cli.run(folder, "calibration.epsilon=0.2", cwd=tmp_path, module="calm_bench.certify")
     assert done.returncode == 0, done.stderr
