@@ -180,6 +180,8 @@ class TimingConfig(Options, group="timing"):
     static: bool = MISSING
     thresholds: list[Threshold] = MISSING
     generate: bool = MISSING
+    peers: bool = MISSING
+    loop: bool = MISSING
     grid: bool = MISSING
     executor: Annotated[str, OneOf(choices.TimingExecutor)] = MISSING
 

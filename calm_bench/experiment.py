@@ -38,9 +38,10 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
     subject = Subject(decoder, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
     probes = [build(node, Probe) for node in config.probes.values()]
     answers = [ask(probe, subject, model_identity, cache) for probe in probes]
-    timings = measure_time(decoder, task, examples, rules, certified, config.timing, config.seed)
-
     decoded = scored.decoded
+    recorded = decoded.chunks.each("tokens")
+    timings = measure_time(decoder, task, examples, rules, certified, recorded, config.timing, config.seed)
+
     record.write("rules", decoded.rules)
     for name in ("examples", "tokens"):
         record.stream(name, decoded.chunks.each(name))
@@ -61,7 +62,8 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside.values())],
         beside=beside(scored, task.beside.values(), {outcomes.full, *certified}, bootstrap_seed),
         float32_agreement=float32_agreement(decoder, task, examples, rules),
-        speed=speed.compare(timings, decoded.rules, bootstrap_seed).to_dict("records"),
+        speed=speed.arms(timings, decoded.rules, bootstrap_seed).to_dict("records"),
+        grids=speed.grids(timings, bootstrap_seed).to_dict("records"),
     )
 
 

@@ -16,6 +16,12 @@ LEGEND = (
     "held-out parts allow somewhat more. Where ε is empty, the method gives no such probability.",
 )
 
+ARM_RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
+SPEED_LEGEND = (
+    "seconds over the full model's, over CTranslate2's in float32, and over static exits at the same mean layer;",
+    "GB/s: weights read, and their share of the speed at which this machine reads memory of that size.",
+)
+
 
 def lines(run: Run) -> list[str]:
     """The certified rules as a table, the speed comparison if there is one, and the promises in words."""
@@ -25,7 +31,7 @@ def lines(run: Run) -> list[str]:
         *table(run, issued(run)),
         "",
         *_beside(run.info["summary"].get("beside", []), run.read("rules")),
-        *_speed(run.info["summary"]["speed"]),
+        *_speed(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
         *_precision(run),
         *in_words(issued(run)),
     ]
@@ -112,21 +118,38 @@ def _beside(entries: list[dict[str, Any]], rules: pd.DataFrame) -> list[str]:
     return [*_aligned(rows), ""]
 
 
-def _speed(comparisons: list[dict[str, Any]]) -> list[str]:
-    if not comparisons:
-        return []
-    rows = [["seconds of", "ratio", "95% interval", "n", "layers"]]
-    rows += [
-        [
-            row["comparison"],
-            f"{row['ratio']:.2f}",
-            f"{row['low']:.2f} to {row['high']:.2f}",
-            f"{row['n']}",
-            f"{row['mean_exit_layer']:.2f}",
+def _speed(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:
+    """The seconds of each arm, where more was timed than the rules alone."""
+    blocks = []
+    if any(arm["over_ideal"] == arm["over_ideal"] or arm["arm"] == "generate()" for arm in arms):
+        rows = [["one text", "executor", "layers", "ms", "encoder", *ARM_RATIOS, "GB/s", "of read", "same texts"]]
+        rows += [
+            [
+                arm["arm"],
+                arm["executor"],
+                f"{arm['mean_exit_layer']:.2f}",
+                f"{arm['milliseconds']:.2f}",
+                _known(arm["encoder_milliseconds"], ".2f"),
+                *(_known(arm[f"over_{what}"], ".3f") for what in ARM_RATIOS.values()),
+                _known(arm["gb_per_second"], ".1f"),
+                _known(arm["bandwidth_share"], ".0%"),
+                _known(arm["same_texts"], ".1%"),
+            ]
+            for arm in arms
         ]
-        for row in comparisons
-    ]
-    return [*_aligned(rows), ""]
+        blocks += [*_aligned(rows), "", *SPEED_LEGEND, ""]
+    if grids:
+        rows = [["one by one / grid", "ratio", "95% interval", "batches"]]
+        rows += [
+            [row["measure"], f"{row['ratio']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", f"{row['n']}"]
+            for row in grids
+        ]
+        blocks += [*_aligned(rows), ""]
+    return blocks
+
+
+def _known(value: float | None, form: str) -> str:
+    return "" if value is None or value != value else format(value, form)
 
 
 def _precision(run: Run) -> list[str]:

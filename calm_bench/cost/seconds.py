@@ -6,9 +6,9 @@ A timed generation and a recorded one execute the same path. An arm is anything 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,15 @@ Source = Sequence[int]
 
 @dataclass(frozen=True)
 class Timed:
-    """One generation: seconds in the encoder and in all, tokens written, their mean exit layer."""
+    """One generation: seconds in all and in the encoder (NaN where that is not known apart), tokens written, their mean
+    exit layer, the bytes of weights that were read (None where nobody counts them), and the tokens."""
 
     seconds: float
     encoder_seconds: float
     n_tokens: int
     mean_exit_layer: float
+    weight_bytes: int | None
+    token_ids: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Arm:
     """Something to time: `run` takes a source's token ids.
 
     name: what kind of thing (`records.schema.TIMINGS`). rule: the number of the rule that it decodes under; None for a
-    whole grid, whose `measure` is named instead. executor: what runs it.
+    whole grid, whose `measure` is named instead. executor: what runs it. expected: by example, the tokens that should
+    come out; what is not there is not compared.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Arm:
     measure: str | None
     executor: str
     run: Callable[[Source], Timed]
+    expected: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 def time_arms(
@@ -70,6 +75,8 @@ def time_arms(
                 for turn in generator.permutation(len(arms)):
                     arm = arms[turn]
                     timed = arm.run(source)
+                    values = dict(vars(timed))
+                    ids, wanted = values.pop("token_ids"), arm.expected.get(example)
                     rows.append(
                         {
                             "arm": arm.name,
@@ -79,7 +86,8 @@ def time_arms(
                             "example": example,
                             "repeat": repeat,
                             "order": len(rows),
-                            **vars(timed),
+                            **values,
+                            "same_text": None if wanted is None else list(ids) == list(wanted),
                         }
                     )
                     bar.update()

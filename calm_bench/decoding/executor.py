@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,19 @@ class Executor(Protocol):
             InputError: a rule's layers are out of the model's range.
             FloatingPointError: a state or a confidence is NaN; the words name layer and position.
         """
+
+
+@runtime_checkable
+class CountsWeights(Protocol):
+    """An executor that says how much of the weights it has read, so that its speed has a floor to be compared with.
+
+    weight_bytes: read by all texts so far, without what the skipped layers' keys and values took.
+    """
+
+    weight_bytes: int
+
+    def read_weights(self) -> int:
+        """Read memory as large as the weights of one token at full depth, as fast as can be; its bytes."""
 
 
 EXECUTORS = {

@@ -16,7 +16,8 @@ SCHEMA_VERSION = 3
 _TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
 _WORDS = pa.dictionary(pa.int32(), pa.string())  # few distinct texts, each stored once
 _INT16, _INT32, _INT64 = pa.int16(), pa.int32(), pa.int64()
-_FLOAT32, _FLOAT64 = pa.float32(), pa.float64()
+_FLOAT32, _FLOAT64, _BOOL = pa.float32(), pa.float64(), pa.bool_()
+_NULLABLE = {_INT32: pd.Int32Dtype(), _INT64: pd.Int64Dtype(), _BOOL: pd.BooleanDtype()}
 
 
 def column(name: str, dtype: pa.DataType, null: bool = False) -> pa.Field:
@@ -138,17 +139,20 @@ CERTIFICATES = pa.schema(
 # One row per timed generation.
 TIMINGS = pa.schema(
     [
-        column("arm", _TEXT),  # rule: our decoder under one rule; generate: transformers; grid, one_by_one: a grid
+        column("arm", _TEXT),  # rule: our decoder under one rule; loop: the same in torch; generate: transformers;
+        # peer: another program at full depth; read: memory as large as the weights; grid, one_by_one: a measure's grid
         column("rule", _INT32, null=True),  # what was decoded, as in rules; null for a grid
         column("measure", _TEXT, null=True),  # whose grid
-        column("executor", _TEXT),  # what ran it: a name in decoding/executor.py, or transformers
+        column("executor", _TEXT),  # what ran it: a name in decoding/executor.py, transformers, or a peer's
         column("example", _INT32),  # as in examples; of a batch the first
         column("repeat", _INT16),  # from 0
         column("order", _INT32),  # when it ran, from 0 over all arms
         column("seconds", _FLOAT64),  # wall clock of encoder and decoder
-        column("encoder_seconds", _FLOAT64),  # the encoder's part of it
+        column("encoder_seconds", _FLOAT64, null=True),  # the encoder's part of it; null for a peer
         column("n_tokens", _INT32),  # as in generations
         column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
+        column("weight_bytes", _INT64, null=True),  # of weights that were read; null where nobody counts them
+        column("same_text", _BOOL, null=True),  # whether the text is the recorded one; null where none is compared
     ]
 )
 
@@ -204,7 +208,8 @@ def check(columns: pa.Schema, found: pa.Schema, where: Path) -> None:
 def to_frame(columns: pa.Schema, table: pa.Table, where: Path) -> pd.DataFrame:
     """`table`, which has some of these columns, as a frame.
 
-    Nullable integers come as pandas Int32, lists as Python lists, repeated words as text, nulls among floats as NaN.
+    Nullable integers and booleans come as pandas' own, lists as Python lists, repeated words as text, nulls among
+    floats as NaN.
 
     Raises:
         InputError: names the file and the column that is null where that is not allowed.
@@ -217,8 +222,8 @@ def to_frame(columns: pa.Schema, table: pa.Table, where: Path) -> pd.DataFrame:
             frame[field.name] = pd.Series(table[field.name].to_pylist(), dtype=object)
         elif pa.types.is_dictionary(field.type):
             frame[field.name] = table[field.name].cast(_TEXT).to_pandas()
-        elif field.nullable and pa.types.is_integer(field.type):
-            frame[field.name] = table[field.name].to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get)
+        elif field.nullable and field.type in _NULLABLE:
+            frame[field.name] = table[field.name].to_pandas(types_mapper=_NULLABLE.get)
     return frame
 
 

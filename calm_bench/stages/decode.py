@@ -98,7 +98,7 @@ def rules_table(rules: Sequence[Rule], depth: int) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "rule": number,
-            "name": _name(rule),
+            "name": rule_name(rule),
             "kind": rule.name if rule.measure is None else "adaptive",
             "measure": None if rule.measure is None else rule.name,
             "threshold": None if rule.measure is None else rule.threshold,
@@ -111,7 +111,8 @@ def rules_table(rules: Sequence[Rule], depth: int) -> pd.DataFrame:
     )
 
 
-def _name(rule: Rule) -> str:
+def rule_name(rule: Rule) -> str:
+    """What people read: full, static@3, softmax@0.6."""
     if rule.measure is not None:
         return f"{rule.name}@{rule.threshold}"
     return rule.name if rule.threshold is None else f"{rule.name}@{rule.threshold:g}"  # a static rule's is its layer

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from calm_bench import bootstrap
 from calm_bench.config import TimingConfig
-from calm_bench.cost.seconds import Arm, Source, Timed, clock, time_arms
+from calm_bench.cost.seconds import Source, time_arms
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
-from calm_bench.models.model import EarlyExitModel
 from calm_bench.records.schema import TIMINGS
+from calm_bench.stages.arms import Texts, generate_arm, grid_arm, peer_arms, read_arm, rule_arm
+from calm_bench.stages.decode import rule_name
 from calm_bench.tasks.task import Example, Task
 
+log = logging.getLogger(__name__)
+TIES = 0.002  # share of timed texts that may part from the recorded ones
 GRID_BATCH = 32  # examples decoded together when a whole grid is timed
 
 
@@ -25,35 +31,78 @@ def measure_time(
     examples: Sequence[Example],
     rules: Sequence[Rule],
     certified: Collection[int],
+    tokens: Iterable[pa.Table],
     settings: TimingConfig,
     seed: int,
 ) -> pd.DataFrame:
-    """The timings table: of `rules` the full model, the `certified` ones, and whatever else `settings` asks for."""
+    """The timings table: of `rules` the full model, the `certified` ones, and whatever else `settings` asks for.
+
+    `tokens` holds the tables of that name: what was recorded, and what timed texts must be.
+    """
     if not settings.examples:
         return pd.DataFrame(columns=TIMINGS.names)
-    spread = np.linspace(0, len(examples) - 1, min(settings.examples, len(examples))).round().astype(int)
-    timed = [examples[index] for index in spread]  # not the first ones: files are often sorted by length
-    sources = decoder.model.tokenize([example.source for example in timed], task.max_source_tokens)
-    single = decoder.preferring(settings.executor)
-    numbers = _timed(rules, certified, settings)
-    arms = [_rule_arm(single, number, rules[number], task.max_new_tokens) for number in numbers]
-    for executor in {single.serving(rules[number], alone=True) for number in numbers}:
-        for source in sources:
-            executor.encode([source])  # once untimed: some executors prepare something for each length
+    spread = np.linspace(0, len(examples) - 1, min(settings.examples, len(examples))).round().astype(int).tolist()
+    # not the first ones: files are often sorted by length
+    model, device = decoder.model, decoder.model.device
+    sources = model.tokenize([examples[index].source for index in spread], task.max_source_tokens)
+    length, numbers = task.max_new_tokens, _timed(rules, certified, settings)
+    recorded, full = _texts(tokens, numbers, spread), numbers[0]
+    best = decoder.preferring(settings.executor)
+    serving = {number: best.serving(rules[number], alone=True) for number in numbers}
+    pairs = [("rule", serving[number], number) for number in numbers]
+    if settings.loop:
+        grid = decoder.preferring("grid").serving(rules[full])
+        pairs += [("loop", grid, n) for n in numbers if (n == full or n in certified) and serving[n] is not grid]
+    arms = [rule_arm(name, executor, device, n, rules[n], length, recorded[n]) for name, executor, n in pairs]
     if settings.generate:
-        arms.append(_transformers_arm(decoder.model, numbers[0], task.max_new_tokens))
+        arms.append(generate_arm(model, full, length, recorded[full]))
+    if settings.peers:
+        arms += peer_arms(model, full, length, settings.threads, recorded[full])
+        arms += filter(None, [read_arm(serving[full], device)])
     table = time_arms(
         arms,
         sources,
-        spread.tolist(),
+        spread,
         repeats=settings.repeats,
         warmup=settings.warmup,
         threads=settings.threads,
         seed=seed,
     )
+    check_texts(table[table["arm"] == "rule"], rules)
     if settings.grid:
-        table = pd.concat([table, _time_grids(decoder, task, rules, sources, spread.tolist(), settings, seed)])
+        table = pd.concat([table, _time_grids(decoder, task, rules, sources, spread, settings, seed)])
     return table.reset_index(drop=True)
+
+
+def _texts(tokens: Iterable[pa.Table], rules: Sequence[int], examples: Sequence[int]) -> Mapping[int, Texts]:
+    """The recorded token ids of these examples under each of these rules."""
+    chosen = pa.array(rules, pa.int32()), pa.array(examples, pa.int32())
+    texts: dict[int, dict[int, list[int]]] = {rule: {} for rule in rules}
+    for table in tokens:
+        here = pc.and_(pc.is_in(table["rule"], chosen[0]), pc.is_in(table["example"], chosen[1]))
+        rows = table.filter(here).select(["rule", "example", "position", "token_id"]).to_pandas()
+        for (rule, example), text in rows.sort_values("position").groupby(["rule", "example"]):
+            texts[rule][example] = text["token_id"].tolist()
+    return texts
+
+
+def check_texts(timed: pd.DataFrame, rules: Sequence[Rule]) -> None:
+    """Refuse seconds of other texts than the recorded ones.
+
+    Two executors sum in different orders, so a confidence that lies on its threshold may fall on either side: such ties
+    are met in fewer than 1 of 1,000 texts.
+    """
+    other = timed[~timed["same_text"].astype(bool)].drop_duplicates(["rule", "example"])
+    if other.empty:
+        return
+    first = other.iloc[0]
+    words = (
+        f"{len(other)} of {len(timed.drop_duplicates(['rule', 'example']))} timed texts are not the recorded ones, the "
+        f"first under {rule_name(rules[first['rule']])} by the {first['executor']} executor, example {first['example']}"
+    )
+    if len(other) > max(1, TIES * len(timed)):
+        raise RuntimeError(f"timing: {words}")
+    log.warning("%s: ties", words)
 
 
 def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, full: int, seed: int) -> pd.DataFrame:
@@ -93,32 +142,6 @@ def _grids(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
     return {name: [rule for rule in rules if rule.name == name] for name in names}
 
 
-def _rule_arm(decoder: Decoder, number: int, rule: Rule, max_new_tokens: int) -> Arm:
-    executor, device = decoder.serving(rule, alone=True), decoder.model.device
-
-    def run(source: Source) -> Timed:
-        start = clock(device)
-        context = executor.encode([source])
-        encoded = clock(device)
-        result = executor.run(context, [rule], max_new_tokens)
-        end = clock(device)
-        return Timed(end - start, encoded - start, int(result.n_tokens[0, 0]), float(result.mean_exit_layer[0, 0]))
-
-    return Arm("rule", number, None, executor.name, run)
-
-
-def _transformers_arm(model: EarlyExitModel, full: int, max_new_tokens: int) -> Arm:
-    """Hugging Face generate() on the same weights, greedy, with its cache."""
-
-    def run(source: Source) -> Timed:
-        marks = [clock(model.device)]
-        ids = model.generate(source, max_new_tokens, lambda: marks.append(clock(model.device)))
-        marks.append(clock(model.device))
-        return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), float(model.depth))
-
-    return Arm("generate", full, None, "transformers", run)
-
-
 def _time_grids(
     decoder: Decoder,
     task: Task,
@@ -129,27 +152,12 @@ def _time_grids(
     seed: int,
 ) -> pd.DataFrame:
     """Each measure's grid in one pass, and its rules one after another at the same batch size."""
-    device = decoder.model.device
     by_length = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     batches = [by_length[start : start + GRID_BATCH] for start in range(0, len(by_length), GRID_BATCH)]
-
-    def arm(name: str, measure: str, groups: Sequence[Sequence[Rule]]) -> Arm:
-        def run(numbers: Source) -> Timed:
-            batch = [sources[number] for number in numbers]
-            tokens = layers = 0
-            start = clock(device)
-            for group in groups:
-                result = decoder.run(decoder.encode(batch), group, task.max_new_tokens)
-                tokens += int(result.n_tokens.sum())
-                layers += int(result.exit_layers.sum())
-            return Timed(clock(device) - start, 0.0, tokens, layers / tokens)
-
-        return Arm(name, None, measure, decoder.serving(groups[0][0]).name, run)
-
     arms = []
     for measure, grid in _grids(rules).items():
-        arms.append(arm("grid", measure, [grid]))
-        arms.append(arm("one_by_one", measure, [[rule] for rule in grid]))
+        for name, groups in (("grid", [grid]), ("one_by_one", [[rule] for rule in grid])):
+            arms.append(grid_arm(name, decoder, measure, groups, sources, task.max_new_tokens))
     return time_arms(
         arms,
         batches,

@@ -279,6 +279,8 @@ def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generat
                         "encoder_seconds": 0.004,
                         "n_tokens": int(lengths[i]),
                         "mean_exit_layer": layers,
+                        "weight_bytes": 1 << 20,
+                        "same_text": True,
                     }
                 )
     return pd.DataFrame(rows)

@@ -75,7 +75,8 @@ def frames() -> dict[str, pd.DataFrame]:
     )  # fmt: skip
     timings = texts.astype({"rule": "Int32"}).assign(
         arm="rule", measure=pd.array([None] * n, dtype="str"), executor="grid", repeat=0, order=range(n), seconds=0.02,
-        encoder_seconds=0.004, n_tokens=3, mean_exit_layer=4.0,
+        encoder_seconds=0.004, n_tokens=3, mean_exit_layer=4.0, same_text=pd.array([None] * n, dtype="boolean"),
+        weight_bytes=pd.array([None] * n, dtype="Int64"),
     )  # fmt: skip
     return {
         "rules": rules,

@@ -21,6 +21,7 @@ from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, 
 from calm_bench.models.model import EarlyExitModel
 
 ALIGNMENT = 64
+FLOAT_BYTES = 4
 NEVER, ORACLE = 0, 1
 # The numbers of model.h. A subclass may mean something else, so the type itself is looked up.
 MEASURES: dict[type[Measure], int] = {State: 2, Softmax: 3, MaxProb: 4, Entropy: 5, Classifier: 6, SoftmaxTopk: 7}
@@ -39,6 +40,7 @@ class Native:
     """An `Executor` for T5 at batch 1 on a CPU; the texts and rules it is given are decoded one after another.
 
     Attributes:
+        weight_bytes: of weights that were read, as `CountsWeights` has it.
         heads: how often the output head was asked for.
         rescored: logits that the int8 head left open, and that were computed exactly.
         narrowed: heads whose bounds did not decide at once.
@@ -53,7 +55,8 @@ class Native:
         self._model = byref(self._weights.structure)
         self._rules: dict[tuple[Rule, int], CRule] = {}
         self._buffers = np.zeros(0, np.uint8)
-        self.heads = self.rescored = self.narrowed = 0
+        self._memory = np.ones(self._weights.token_bytes // FLOAT_BYTES, np.float32)
+        self.weight_bytes = self.heads = self.rescored = self.narrowed = 0
 
     @classmethod
     def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
@@ -83,11 +86,16 @@ class Native:
                 self._decode(encoded, self._rule(rule, max_new_tokens), max_new_tokens, text)
         return result
 
+    def read_weights(self) -> int:
+        self._library.read_memory(at(self._memory), len(self._memory))
+        return self._memory.nbytes
+
     def _encode(self, source: NDArray[np.int32]) -> Encoded:
         length = len(source)
         floats = self._weights.depth * self._library.memory_floats(self._model, length)
         keys, values = np.empty((2, floats), np.float32)
         self._library.encode(self._model, at(source), length, self._room(length, 1), at(keys), at(values))
+        self.weight_bytes += self._weights.encoder_bytes
         return Encoded(length, keys, values)
 
     def _decode(self, source: Encoded, rule: CRule, max_new_tokens: int, text: Text) -> None:
@@ -98,6 +106,7 @@ class Native:
         self.heads += text.heads
         self.rescored += text.rescored
         self.narrowed += text.narrowed
+        self.weight_bytes += text.layers * self._weights.layer_bytes + text.heads * self._weights.head_bytes
         if text.broken_layer:
             raise FloatingPointError(f"state or confidence is NaN at layer {text.broken_layer}, position {length}")
 

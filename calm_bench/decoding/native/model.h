@@ -52,7 +52,7 @@ typedef struct {
     int32_t *tokens;      /* (N) */
     int16_t *exit_layers; /* (N) */
     float *confidences;   /* (N), NaN where nothing was asked */
-    int64_t heads, rescored, narrowed; /* heads asked for, logits computed exactly, heads that needed a second look */
+    int64_t layers, heads, rescored, narrowed; /* run; asked for; logits computed exactly; heads that took a second look */
     int32_t broken_layer; /* where a state or confidence was NaN; its position is the text's length */
 } Text;
 

@@ -10,7 +10,8 @@ class Matrix(Structure):
 
 
 class Layer(Structure):
-    _fields_ = [(name, Matrix) for name in ("qkv", "out", "cross_query", "cross_kv", "cross_out", "wi", "wo")]
+    MATRICES = ("qkv", "out", "cross_query", "cross_kv", "cross_out", "wi", "wo")
+    _fields_ = [(name, Matrix) for name in MATRICES]
 
 
 class Model(Structure):
@@ -43,7 +44,7 @@ class CRule(Structure):
 class Text(Structure):
     _fields_ = [
         *((name, c_void_p) for name in ("tokens", "exit_layers", "confidences")),
-        *((name, c_int64) for name in ("heads", "rescored", "narrowed")),
+        *((name, c_int64) for name in ("layers", "heads", "rescored", "narrowed")),
         ("broken_layer", c_int32),
     ]
 
@@ -55,6 +56,7 @@ def declare(library: CDLL) -> None:
         "panel_outputs": (c_int32, []),
         "buffer_bytes": (c_size_t, [model, number, number]),
         "memory_floats": (c_size_t, [model, number]),
+        "read_memory": (c_float, [memory, c_size_t]),
         "encode": (c_int32, [model, memory, number, memory, memory, memory]),
         "decode": (c_int32, [model, POINTER(CRule), memory, memory, number, number, memory, POINTER(Text)]),
     }

@@ -87,6 +87,17 @@ class NativeWeights:
         self._attention = padded(weights.heads * self._d_kv)
         self._d_ff = padded(len(weights.decoder_layers[0].feed_forward.wo))
         self.structure = self._model(weights)
+        cross_kv = _bytes(self.structure.decoder[0].cross_kv)
+        self.layer_bytes = _layer_bytes(self.structure.decoder[0]) - cross_kv
+        self.encoder_bytes = weights.depth * cross_kv + len(weights.encoder_layers) * _layer_bytes(
+            self.structure.encoder[0]
+        )
+        self.head_bytes = self.vocab * self._d * (1 if layout.preview else 4)
+
+    @property
+    def token_bytes(self) -> int:
+        """What a token at full depth reads."""
+        return self.depth * self.layer_bytes + self.head_bytes
 
     def probes(self, learned: str) -> Any:
         """A learned measure's weights, layer by layer."""
@@ -182,6 +193,14 @@ class NativeWeights:
         packed = self.arena.empty((rows // self._layout.panel, columns // k, self._layout.panel, k), lanes.dtype)
         packed[:] = lanes.reshape(rows // self._layout.panel, self._layout.panel, columns // k, k).transpose(0, 2, 1, 3)
         return Matrix(packed.ctypes.data, scales, rows, columns, self._type)
+
+
+def _layer_bytes(layer: Layer) -> int:
+    return sum(_bytes(getattr(layer, name)) for name in Layer.MATRICES)
+
+
+def _bytes(matrix: Matrix) -> int:
+    return matrix.rows * matrix.columns * 4 >> matrix.type
 
 
 def _grouped(matrix: Tensor, groups: int, size: int) -> Tensor:

@@ -1,0 +1,124 @@
+"""What takes its turn when texts are timed: our decoder under a rule, and what a user could take instead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from calm_bench.cost import peers
+from calm_bench.cost.seconds import Arm, Source, Timed, clock
+from calm_bench.decoding.decoder import Decoder
+from calm_bench.decoding.executor import CountsWeights, Executor
+from calm_bench.decoding.rule import Rule
+from calm_bench.models.model import EarlyExitModel
+
+log = logging.getLogger(__name__)
+Texts = Mapping[int, Sequence[int]]  # token ids by example
+
+
+def rule_arm(
+    name: str,
+    executor: Executor,
+    device: torch.device,
+    number: int,
+    rule: Rule,
+    max_new_tokens: int,
+    recorded: Texts,
+) -> Arm:
+    """One text under one rule; `recorded` is what must come out."""
+    counted = executor if isinstance(executor, CountsWeights) else None
+
+    def run(source: Source) -> Timed:
+        before = counted.weight_bytes if counted else 0
+        start = clock(device)
+        context = executor.encode([source])
+        encoded = clock(device)
+        result = executor.run(context, [rule], max_new_tokens)
+        end = clock(device)
+        length = int(result.n_tokens[0, 0])
+        return Timed(
+            seconds=end - start,
+            encoder_seconds=encoded - start,
+            n_tokens=length,
+            mean_exit_layer=float(result.mean_exit_layer[0, 0]),
+            weight_bytes=counted.weight_bytes - before if counted else None,
+            token_ids=result.token_ids[0, 0, :length].tolist(),
+        )
+
+    return Arm(name, number, None, executor.name, run, recorded)
+
+
+def read_arm(executor: Executor, device: torch.device) -> Arm | None:
+    """Memory as large as the weights of a token at full depth, read as fast as it can be: the floor under an arm."""
+    if not isinstance(executor, CountsWeights):
+        return None
+
+    def run(source: Source) -> Timed:
+        start = clock(device)
+        size = executor.read_weights()
+        return Timed(clock(device) - start, 0.0, 0, 0.0, size, [])
+
+    return Arm("read", None, None, executor.name, run)
+
+
+def generate_arm(model: EarlyExitModel, full: int, max_new_tokens: int, recorded: Texts) -> Arm:
+    """Hugging Face generate() on the same weights, greedy, with its cache."""
+
+    def run(source: Source) -> Timed:
+        marks = [clock(model.device)]
+        ids = model.generate(source, max_new_tokens, lambda: marks.append(clock(model.device)))
+        marks.append(clock(model.device))
+        return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), float(model.depth), None, ids)
+
+    return Arm("generate", full, None, "transformers", run, recorded)
+
+
+def peer_arms(model: EarlyExitModel, full: int, max_new_tokens: int, threads: int, recorded: Texts) -> list[Arm]:
+    """CTranslate2 in float32 and int8, at full depth; none, and a line about it, where it cannot be had."""
+    if reason := peers.unavailable(model):
+        log.warning("CTranslate2 is not timed: %s", reason)
+        return []
+    found = peers.both_types(model, threads)
+    for peer in found:
+        log.info("%s (%s) started in %.3f s", peer.name, peer.version(), peer.startup_seconds)
+    ends = set(model.tokens.ends)
+    without_end = {example: [token for token in ids if token not in ends] for example, ids in recorded.items()}
+
+    def arm(peer: peers.CTranslate2) -> Arm:
+        def run(source: Source) -> Timed:
+            start = clock(model.device)
+            ids = peer.generate(source, max_new_tokens)
+            seconds = clock(model.device) - start
+            length = min(len(ids) + 1, max_new_tokens)  # with the end of the sequence, which it keeps to itself
+            return Timed(seconds, np.nan, length, float(model.depth), None, ids)
+
+        return Arm("peer", full, None, peer.name, run, without_end)
+
+    return [arm(peer) for peer in found]
+
+
+def grid_arm(
+    name: str,
+    decoder: Decoder,
+    measure: str,
+    groups: Sequence[Sequence[Rule]],
+    sources: Sequence[Source],
+    max_new_tokens: int,
+) -> Arm:
+    """The groups of rules of a measure, one after another; it is given a batch, as numbers of `sources`."""
+    device = decoder.model.device
+
+    def run(numbers: Source) -> Timed:
+        batch = [sources[number] for number in numbers]
+        tokens = layers = 0
+        start = clock(device)
+        for group in groups:
+            result = decoder.run(decoder.encode(batch), group, max_new_tokens)
+            tokens += int(result.n_tokens.sum())
+            layers += int(result.exit_layers.sum())
+        return Timed(clock(device) - start, 0.0, tokens, layers / tokens, None, [])
+
+    return Arm(name, None, measure, decoder.serving(groups[0][0]).name, run)
