@@ -3,6 +3,7 @@
 from analysis.example import example
 from analysis.index import draw
 from analysis.load import Records, load
+from analysis.output import Output
 from analysis.plots import (
     broken_promises,
     coloured_text,
@@ -22,6 +23,7 @@ from analysis.tables import certified, classifier_f1, efficiency, state_copying,
 from analysis.trials import trials
 
 __all__ = [
+    "Output",
     "Records",
     "broken_promises",
     "certified",

@@ -4,11 +4,14 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from analysis.index import draw
 from analysis.listing import listing
 from analysis.load import load
+from analysis.output import Output
+from calm_bench.build import cause
 from calm_bench.errors import InputError
 
 EXAMPLES = """\
@@ -48,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("figures"), help="where to write (default: figures)"
     )
+    parser.add_argument(
+        "--add",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="a module of yours with OUTPUTS, figures and tables",
+    )
     options = parser.parse_args(arguments)
     if not options.runs and (options.list or not options.wandb):
         parser.error("the following arguments are required: RUNS")
@@ -58,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             print("\n".join(listing(options.runs)))
             return 0
+        more = [output for module in options.add for output in _outputs(module)]
         records = load(options.runs, wandb=options.wandb)
-        made, missing = draw(records, options.out)
+        made, missing = draw(records, options.out, more)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,6 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(made)} figures and tables from {runs} run{'s' * (runs != 1)} in {time.monotonic() - begun:.1f} s")
     print(f"report: {options.out / 'index.html'}")
     return 0
+
+
+def _outputs(module: str) -> Sequence[Output]:
+    """The OUTPUTS of a module of the user's. Raises InputError where it has none, or fails."""
+    try:
+        outputs: Sequence[Output] = import_module(module).OUTPUTS
+    except Exception as error:
+        raise InputError(f"--add {module}: {cause(error)}") from error
+    return outputs
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
 """Everything at once: all figures and tables, the report, and an index of what was made from which run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis import outputs, report
 from analysis.load import Records
+from analysis.output import Output
 
 
-def draw(records: Records, out: Path) -> tuple[list[outputs.Made], list[str]]:
+def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list[outputs.Made], list[str]]:
     """Write everything that the records allow into `out`, with the report and the index; what was made and what lacks.
+
+    more: figures and tables beside those of the catalogue.
 
     Raises:
         OSError: `out` cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    made, missing = outputs.make(records, out)
+    made, missing = outputs.make(records, out, more)
     report.write(records, out / "index.html", missing)
     index = {
         "runs": records.runs.drop(columns=["promises", "config"]).to_dict("records"),

@@ -73,6 +73,21 @@ class Records:
         return _stack(parts)
 
     @property
+    def quality(self) -> str:
+        """The name of the score, in the first run."""
+        return str(self.runs["quality"].iloc[0])
+
+    @property
+    def similarity(self) -> str:
+        """The name of the similarity whose complement the losses are, in the first run."""
+        return str(self.runs["similarity"].iloc[0])
+
+    @property
+    def layers(self) -> int:
+        """L of the deepest model."""
+        return int(self.runs["layers"].max())
+
+    @property
     def groups(self) -> list[str]:
         """Names of the groups, in the order of their first run."""
         return list(dict.fromkeys(self.runs["group"]))

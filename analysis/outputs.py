@@ -1,15 +1,17 @@
 """Everything in the catalogue that the records allow, written to a folder."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis import plots, style, tables
-from analysis.catalogue import CATALOGUE, Output
+from analysis import style, tables
+from analysis.catalogue import CATALOGUE
 from analysis.load import Records
+from analysis.output import Output
+from analysis.plots.decay import threshold_decay
 from analysis.scopes import Parts, Scope
 from calm_bench.errors import InputError
 
@@ -29,13 +31,16 @@ class Made:
         return asdict(self)
 
 
-def make(records: Records, out: Path) -> tuple[list[Made], list[str]]:
-    """Write every figure (PNG and SVG) and table (CSV, Markdown, LaTeX) into `out`; the index, and what is missing."""
-    formula = save(plots.threshold_decay(), out, "threshold-decay")
+def make(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list[Made], list[str]]:
+    """Write every figure (PNG and SVG) and table (CSV, Markdown, LaTeX) into `out`; the index, and what is missing.
+
+    more: what is made beside the catalogue.
+    """
+    formula = save(threshold_decay(), out, "threshold-decay")
     made = [Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", formula, ())]
     missing: list[str] = []
     known: dict[Scope, Parts] = {}
-    for output in CATALOGUE:
+    for output in (*CATALOGUE, *more):
         if output.scope not in known:
             known[output.scope] = output.scope(records)
         parts = known[output.scope]

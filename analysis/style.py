@@ -66,6 +66,7 @@ RC: Any = {
     "lines.markersize": 4,
     "savefig.dpi": 200,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a label may hold any text, a dollar sign among them
     "svg.hashsalt": "calm-bench",
 }
 

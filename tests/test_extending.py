@@ -56,6 +56,7 @@ def test_the_commands_run_as_they_are_printed(outside: Path) -> None:
     assert {"softmax", "agree"} == set(run.read("certificates")["measure"])
     assert set(run.read("certificates")["method"]) == {"cautious"}
     assert run.info["config"]["task"]["name"] == "shout"
+    assert list((outside / "examples/extending/figures").glob("lengths-*.png"))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A text under several rules, each token on the colour of the layer at which it left (Fig. 4 and B.5 of the paper)."""
 
+import dataclasses
 import textwrap
 import unicodedata
 
@@ -8,7 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import style
+from analysis import rules, style
+from analysis.example import example
+from analysis.load import Records
+from analysis.output import Output
 from calm_bench.errors import InputError
 
 FONT, LINE, MARGIN = 7.0, 11.5, 6.0  # points
@@ -125,3 +129,11 @@ def _token(ax: Axes, y: float, column: int, text: str, colours: tuple[str, str])
         )
     )
     ax.text(x, y, text, color=ink, fontsize=FONT, family="DejaVu Sans Mono", va="center", parse_math=False)
+
+
+def _of(part: Records) -> Figure:
+    tokens = example(dataclasses.replace(part, certificates=rules.own(part.certificates)))
+    return coloured_text(tokens, part.layers, similarity=part.similarity)
+
+
+OUTPUTS = (Output("coloured-text", "A text by exit layer", "Fig. 4, B.5", _of),)

@@ -1,9 +1,16 @@
 """Empirical loss and layers against the tolerance, over the trials (Fig. B.1 to B.4 of the paper)."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import rules, style
+from analysis.load import Records
+from analysis.output import Output
+from analysis.trials import DELTAS, trials
+from calm_bench.calibration.promise import Objective
 from calm_bench.errors import InputError
 
 
@@ -37,11 +44,30 @@ def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "simil
         top.set_ylabel(f"{objective} loss (1 - {similarity})")
         bottom.set_ylabel("mean layers per token")
         bottom.set_xlabel("tolerance δ")
-        trials = rows.groupby(["measure", "delta"]).size().max()
+        n_trials = rows.groupby(["measure", "delta"]).size().max()
         epsilons = ", ".join(f"{value:g}" for value in sorted(rows["epsilon"].unique()))
         top.set_title(
-            style.caption(frame, f"n = {rows['n_calibration'].max()}", f"ε = {epsilons}", f"{trials} trials")
+            style.caption(frame, f"n = {rows['n_calibration'].max()}", f"ε = {epsilons}", f"{n_trials} trials")
             + "\nbands: ± 1 standard deviation over trials"
         )
         style.legend(fig, top, columns=4)
     return fig
+
+
+def _of(objective: Objective) -> Callable[[Records], Figure]:
+    """The trials of the certificates, and where the losses are at hand more of them on a finer grid of delta."""
+
+    def drawn(part: Records) -> Figure:
+        own = rules.own(part.certificates)
+        shown = own[own["objective"] == objective]
+        with suppress(InputError):  # W&B's part of a run has no losses
+            shown = trials(part, objective, deltas=sorted({*DELTAS[objective], *shown["delta"]}))
+        return consistency(shown, objective, similarity=part.similarity)
+
+    return drawn
+
+
+OUTPUTS = (
+    Output("consistency-textual", "Textual loss and layers against δ", "Fig. B.1, B.3, B.7", _of("textual")),
+    Output("consistency-risk", "Risk loss and layers against δ", "Fig. B.2, B.4, B.8", _of("risk")),
+)

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import scopes, style
+from analysis.load import Records
+from analysis.output import Output, asked_by
 from calm_bench.errors import InputError
 
 MARKERS = ("o", "s", "^", "D", "v", "X")
@@ -53,3 +55,16 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
             ax.legend(loc="lower right")
         axes[-1, 0].set_xlabel(style.AXIS["mean_exit_layer"])
     return fig
+
+
+def _of(part: Records) -> Figure:
+    tau = part.frontier["run_id"].map(part.setting("threshold.tau"))
+    return decay_points(part.frontier.assign(tau=tau), similarity=part.similarity)
+
+
+OUTPUTS = (
+    Output(
+        "decay-points", "Similarity and layers by decay", "Fig. 2c", _of, scopes.apart("decay", "threshold.tau"),
+        asked_by("decay"),
+    ),
+)  # fmt: skip

@@ -1,11 +1,15 @@
 """Where tokens leave: how many at each layer, and how the layer moves along the text."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from analysis import style
+from analysis import rules, style
+from analysis.load import Records, of_rules
+from analysis.output import Output
 from calm_bench.errors import InputError
 from calm_bench.records.exits import by_layer, by_position
 
@@ -87,3 +91,14 @@ def _texts(exits: pd.DataFrame) -> int:
 def _rule(measure: str, exits: pd.DataFrame) -> str:
     thresholds = exits.loc[exits["measure"] == measure, "threshold"].dropna().unique()
     return f"{measure}, λ={thresholds[0]:g}" if len(thresholds) == 1 else measure
+
+
+def _of(draw: Callable[[pd.DataFrame, int], Figure]) -> Callable[[Records], Figure]:
+    """Of one representative rule a measure."""
+    return lambda part: draw(of_rules(part.exits, rules.representative(part)), part.layers)
+
+
+OUTPUTS = (
+    Output("exit-histogram", "Tokens by exit layer", "", _of(exit_histogram)),
+    Output("exit-by-position", "Exit layer along the text", "", _of(exit_by_position)),
+)

@@ -1,11 +1,15 @@
 """Quality against mean exit layer, FLOPs or seconds (Fig. 3 and B.6 of the paper)."""
 
+from collections.abc import Callable
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis import style
+from analysis.load import Records
+from analysis.output import Output
 from calm_bench.errors import InputError
 
 
@@ -60,3 +64,14 @@ def _point(ax: Axes, measure: str, row: pd.Series, x: str) -> None:
     )
     if measure == "full":
         ax.axhline(row["score"], color=colour, linestyle=":", linewidth=0.8, zorder=1)
+
+
+def _of(x: str) -> Callable[[Records], Figure]:
+    return lambda part: frontier(part.frontier, x, quality=part.quality)
+
+
+OUTPUTS = (
+    Output("frontier", "Quality against layers", "Fig. 3, B.6", _of("mean_exit_layer")),
+    Output("frontier-flops", "Quality against FLOPs", "", _of("flops_reduction")),
+    Output("frontier-seconds", "Quality against seconds", "", _of("seconds")),
+)

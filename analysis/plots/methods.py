@@ -5,7 +5,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
+from analysis.load import Records
+from analysis.output import Output
+from analysis.trials import trials
 from calm_bench.calibration import METHODS
+from calm_bench.calibration.promise import OBJECTIVES
 from calm_bench.errors import InputError
 
 LOOKS = {"ltt": ("#222222", "o"), "ucb": ("#E69F00", "v"), "crc": ("#56B4E9", "X"), "naive": ("#B8A800", "<")}
@@ -65,3 +69,13 @@ def compare_methods(frame: pd.DataFrame) -> Figure:
         handles = [*axes[0, 0].get_legend_handles_labels()[0], axes[1, 0].get_lines()[-1]]
         fig.legend(handles=handles, loc="outside lower center", ncols=4)
     return fig
+
+
+def _of(part: Records) -> Figure:
+    """Of the first measure alone."""
+    first = style.ordered(part.rules.loc[part.rules["kind"] == "adaptive", "measure"])[:1]
+    tried = [trials(part, objective, method=method, measures=first) for objective in OBJECTIVES for method in COMPARED]
+    return compare_methods(pd.concat(tried, ignore_index=True))
+
+
+OUTPUTS = (Output("methods", "Methods of calibration", "", _of),)

@@ -4,7 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from analysis import style
+from analysis import scopes, style
+from analysis.load import Records
+from analysis.output import Output, asked_by
 from calm_bench.errors import InputError
 
 KINDS = {
@@ -59,3 +61,12 @@ def perturbation(frame: pd.DataFrame, *, similarity: str = "similarity", least: 
 def _range(shares: "pd.Series[float]") -> str:
     low, high = (f"{100 * share:.0f}" for share in (shares.min(), shares.max()))
     return f"{low}%" if low == high else f"{low} to {high}%"
+
+
+def _of(part: Records) -> Figure:
+    return perturbation(part.probe("perturbation"), similarity=part.similarity)
+
+
+OUTPUTS = (
+    Output("perturbation", "One wrong token", "Fig. 2a", _of, scopes.probed("perturbation"), asked_by("perturbation")),
+)

@@ -6,7 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
+from analysis.load import Records
+from analysis.output import Output
+from analysis.trials import trials
+from calm_bench.calibration.promise import OBJECTIVES
 from calm_bench.errors import InputError
+
+EPSILONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def broken_promises(frame: pd.DataFrame) -> Figure:
@@ -67,3 +73,18 @@ def broken_promises(frame: pd.DataFrame) -> Figure:
         fig.suptitle(style.caption(frame, *said, width=fig.get_figwidth()), fontsize=8)
         style.legend(fig, axes.flat[0], columns=4)
     return fig
+
+
+def _of(part: Records) -> Figure:
+    deltas = part.certificates.groupby("objective")["delta"].unique()
+    again = [
+        trials(part, objective, deltas=sorted(deltas[objective]), epsilons=EPSILONS)
+        for objective in OBJECTIVES
+        if objective in deltas
+    ]
+    if not again:
+        raise InputError("no certificates in the runs")
+    return broken_promises(pd.concat(again, ignore_index=True))
+
+
+OUTPUTS = (Output("broken-promises", "Broken promises against ε", "", _of),)

@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis import style
+from analysis.output import Output
 from calm_bench.errors import InputError
 
 PROBABILITIES = ("classifier",)  # trained to be the probability of agreement; a gap or a cosine is none
@@ -66,3 +67,8 @@ def reliability(frame: pd.DataFrame) -> Figure:
         said = (f"n = {tokens} tokens of the full model's texts", "bands: 95% intervals")
         fig.suptitle(style.caption(frame, *said, width=width), fontsize=8)
     return fig
+
+
+OUTPUTS = (
+    Output("reliability", "Confidence against agreement", "", lambda part: reliability(part.probe("reliability"))),
+)

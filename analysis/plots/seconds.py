@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
+from analysis.output import Output
 from calm_bench.errors import InputError
 
 
@@ -101,3 +102,6 @@ def _saved(texts: pd.DataFrame, full: pd.DataFrame, resamples: int, seed: int) -
         "seconds_low": float(low),
         "seconds_high": float(high),
     }
+
+
+OUTPUTS = (Output("seconds-saved", "Layers saved against seconds saved", "", lambda part: seconds_saved(part.timings)),)

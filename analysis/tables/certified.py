@@ -2,6 +2,10 @@
 
 import pandas as pd
 
+from analysis import scopes
+from analysis.load import Records
+from analysis.output import Output
+from analysis.tables.formats import Table
 from calm_bench.errors import InputError
 
 KEYS = ["group", "objective", "delta", "epsilon", "method", "measure"]
@@ -59,3 +63,12 @@ def certified_shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def _text(column: pd.Series, form: str, absent: str = "") -> pd.Series:
     return column.map(form.format).where(column.notna(), absent)
+
+
+def _of(records: Records) -> Table:
+    table = certified(records.certificates)
+    losses = ", ".join(f"1 - {name}" for name in dict.fromkeys(records.runs["similarity"]))
+    return Table(table, certified_shown(table), f"Losses: {losses}.")
+
+
+OUTPUTS = (Output("certified", "Certified thresholds", "", _of, scopes.ordinary),)

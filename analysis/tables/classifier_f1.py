@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from analysis import paper
-from analysis.tables.formats import with_interval
+from analysis import paper, scopes
+from analysis.load import Records
+from analysis.output import Output, asked_by
+from analysis.tables.formats import Table, with_interval
 from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
@@ -69,3 +71,16 @@ def classifier_f1_note(table: pd.DataFrame) -> str:
 
 def _head(layer: int) -> str:
     return f"layer {layer}{'*' * (layer in LAYERS)}"
+
+
+def _of(records: Records) -> Table:
+    table = classifier_f1(records.probe("classifier_f1"), records.setting("training.classifier_objective"))
+    return Table(table, classifier_f1_shown(table), classifier_f1_note(table))
+
+
+OUTPUTS = (
+    Output(
+        "classifier", "F1 of the exit classifier", "Table D.1", _of, scopes.asked("classifier_f1"),
+        asked_by("classifier_training"),
+    ),
+)  # fmt: skip

@@ -4,10 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import paper
+from analysis import paper, scopes
+from analysis.load import Records
+from analysis.output import Output
 from analysis.spread import spread
 from analysis.style import ordered
-from analysis.tables.formats import with_interval
+from analysis.tables.formats import Table, with_interval
 from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
@@ -124,3 +126,11 @@ def _rank(column: pd.Series) -> pd.Series:
     if column.name == "source":
         return column.map({OURS: 0, PUBLISHED: 1})
     return column
+
+
+def _of(records: Records) -> Table:
+    table = efficiency(records.certificates, records.runs)
+    return Table(table, efficiency_shown(table), efficiency_note(table), tuple(missing(table)))
+
+
+OUTPUTS = (Output("efficiency", "Layers, FLOPs and speedup at each promise", "Table 2", _of, scopes.ordinary),)

@@ -2,7 +2,10 @@
 
 import pandas as pd
 
-from analysis import paper
+from analysis import paper, scopes
+from analysis.load import Records
+from analysis.output import Output
+from analysis.tables.formats import Table
 from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
@@ -61,3 +64,11 @@ def text_lengths_note() -> str:
 def _lengths(table: pd.DataFrame, name: str) -> list[str]:
     columns = table[[f"{name}_mean", f"{name}_p5", f"{name}_p95"]].itertuples(index=False, name=None)
     return ["" if pd.isna(mean) else f"{mean:.0f} ({low:.0f} to {high:.0f})" for mean, low, high in columns]
+
+
+def _of(records: Records) -> Table:
+    table = text_lengths(records.examples)
+    return Table(table, text_lengths_shown(table), text_lengths_note())
+
+
+OUTPUTS = (Output("data", "Lengths of the texts", "Table 1", _of, scopes.everything),)

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from analysis import paper
-from analysis.tables.formats import with_interval
+from analysis import paper, scopes
+from analysis.load import Records
+from analysis.output import Output, asked_by
+from analysis.tables.formats import Table, with_interval
 from analysis.tables.origins import OURS, PUBLISHED
 from calm_bench.errors import InputError
 
@@ -67,3 +69,16 @@ def state_copying_note(table: pd.DataFrame, similarity: str) -> str:
         f"intervals over them. similarity: mean {similarity} to the full model's text. true_state: what the skipped "
         f"layers would have left, so no error of copying. Rows marked published: {paper.source('state_copying')}"
     )
+
+
+def _of(records: Records) -> Table:
+    table = state_copying(records.frontier, records.setting("state_copying"), records.runs)
+    return Table(table, state_copying_shown(table), state_copying_note(table, records.similarity))
+
+
+OUTPUTS = (
+    Output(
+        "state-copying", "What copying states costs", "section 3.3.1", _of, scopes.named("state_copying"),
+        asked_by("state_copying"),
+    ),
+)  # fmt: skip

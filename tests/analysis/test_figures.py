@@ -1,6 +1,7 @@
 """Figures: what is drawn (artists, labels, limits), never pixels."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 import analysis
 from analysis import Records, rules, style
 from analysis.load import of_rules
+from analysis.outputs import save
 from analysis.plots.seconds import savings
 from calm_bench.errors import InputError
 from tests.analysis.conftest import chosen
@@ -66,6 +68,12 @@ def test_a_measure_looks_the_same_in_every_figure(part: Records) -> None:
 def test_frontier_of_a_measure_from_outside(part: Records) -> None:
     renamed = part.frontier.replace({"measure": {"state": "entropy"}})
     assert "entropy" in legend(analysis.frontier(renamed))
+
+
+def test_a_dollar_sign_in_a_name_is_no_mathematics(part: Records, tmp_path: Path) -> None:
+    fig = analysis.frontier(part.frontier.assign(group="a$b_{$"), quality="$\\frac$")
+    assert save(fig, tmp_path, "dollars") == ("dollars.png", "dollars.svg")
+    assert "$\\frac$ (0 to 100)" in (tmp_path / "dollars.svg").read_text()
 
 
 def test_frontier_refuses_what_is_not_there(part: Records) -> None:
