@@ -7,11 +7,19 @@ import torch
 from calm_bench.decoding import Decay, Decoder, Generations, Rule
 from calm_bench.decoding.executor import EXECUTORS, executor_class
 from calm_bench.decoding.reference import Token, decode_reference
-from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, SoftmaxTopk, State
+from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, MlpClassifier, Softmax, SoftmaxTopk, State
 from calm_bench.models import EarlyExitT5
 from tests.models_for_tests import random_t5
 
-MEASURES: list[Measure] = [Softmax(), State(), Classifier(), SoftmaxTopk(k=8, layer=2), MaxProb(), Entropy()]
+MEASURES: list[Measure] = [
+    Softmax(),
+    State(),
+    Classifier(),
+    SoftmaxTopk(k=8, layer=2),
+    MaxProb(),
+    Entropy(),
+    MlpClassifier(hidden=256),
+]
 TIE = 1e-5
 BOUNDED = (Softmax(), MaxProb())  # the native executor knows only on which side of the threshold these are
 Decode = Callable[..., Generations]

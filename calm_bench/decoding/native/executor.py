@@ -17,14 +17,23 @@ from calm_bench.decoding.native.structures import CRule, Text
 from calm_bench.decoding.native.weights import ACTIVATIONS, Layout, NativeWeights, padded
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import KINDS
-from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, SoftmaxTopk, State
+from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, MlpClassifier, Softmax, SoftmaxTopk, State
 from calm_bench.models.model import EarlyExitModel
 
 ALIGNMENT = 64
 FLOAT_BYTES = 4
 NEVER, ORACLE = 0, 1
 # The numbers of model.h. A subclass may mean something else, so the type itself is looked up.
-MEASURES: dict[type[Measure], int] = {State: 2, Softmax: 3, MaxProb: 4, Entropy: 5, Classifier: 6, SoftmaxTopk: 7}
+LEARNED = 6
+MEASURES: dict[type[Measure], int] = {
+    State: 2,
+    Softmax: 3,
+    MaxProb: 4,
+    Entropy: 5,
+    Classifier: LEARNED,
+    MlpClassifier: LEARNED,
+    SoftmaxTopk: 7,
+}
 
 
 @dataclass(frozen=True)
@@ -133,8 +142,8 @@ class Native:
         steps = [rule.threshold_at(step, max_new_tokens) for step in range(max_new_tokens)]
         made.measure, made.first_layer = MEASURES[type(measure)], rule.min_layer
         made.thresholds = self._weights.arena.address(steps, np.float64)
-        if measure.learned:
-            made.probes = self._weights.probes(measure.learned)
+        if made.measure == LEARNED:
+            made.probes = self._weights.probes(str(measure.learned))
         if isinstance(measure, SoftmaxTopk):
             made.k, made.memory_layer = min(measure.k, self._weights.vocab), measure.layer
         return made

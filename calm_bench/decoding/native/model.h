@@ -29,7 +29,8 @@ typedef struct {
     const int32_t *offsets; /* (V): -128 times the sum of a row of the preview */
     const int32_t *ends; /* tokens that end a text */
     int32_t encoder_depth, depth, d, d_model, heads, d_kv, attention, d_ff; /* d_model is d before padding */
-    int32_t vocab, far, start, n_ends, activation, gated, kv_type;          /* kv_type: what keys and values are kept as */
+    int32_t vocab, far, start, n_ends, activation, gated;
+    int32_t kv_type, units; /* what keys and values are kept as; the most hidden units of a `Probe` */
     float epsilon, rounding, reach;                                         /* the last two: see `estimate` */
 } Model;
 

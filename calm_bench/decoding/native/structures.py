@@ -23,7 +23,7 @@ class Model(Structure):
             for name in ("embedding", "encoder_bias", "decoder_bias", "head", "preview", "scales", "offsets", "ends")
         ),
         *((name, c_int32) for name in ("encoder_depth", "depth", "d", "d_model", "heads", "d_kv", "attention", "d_ff")),
-        *((name, c_int32) for name in ("vocab", "far", "start", "n_ends", "activation", "gated", "kv_type")),
+        *((name, c_int32) for name in ("vocab", "far", "start", "n_ends", "activation", "gated", "kv_type", "units")),
         *((name, c_float) for name in ("epsilon", "rounding", "reach")),
     ]
 

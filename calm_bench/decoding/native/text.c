@@ -28,7 +28,7 @@ static size_t lay_out(const Model *m, int S, int N, char *memory, Buffers *b) {
     b->normed = take(&memory, rows * d);
     b->qkv = take(&memory, rows * 3 * a);
     b->mixed = take(&memory, rows * a);
-    b->inner = take(&memory, rows * (2 * m->d_ff > m->d ? 2 * m->d_ff : m->d));
+    b->inner = take(&memory, rows * 2 * m->d_ff + m->units);
     b->scores = take(&memory, rows + UNIT);
     b->bias = take(&memory, m->heads * (2 * rows + UNIT));
     b->left = take(&memory, rows * d);

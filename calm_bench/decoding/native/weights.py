@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from calm_bench.decoding.native.structures import Layer, Matrix, Model, Probe
 from calm_bench.decoding.position_bias import bias_of
 from calm_bench.models.exit_classifier import ExitClassifier
+from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.weights import DecoderLayer, EncoderLayer, Weights
 
 UNIT, HEAD_UNIT = 64, 16  # as in products.h and model.h
@@ -81,6 +82,7 @@ class NativeWeights:
     def __init__(self, weights: Weights, layout: Layout) -> None:
         self.arena, self.depth, self.vocab = Arena(), weights.depth, len(weights.head)
         self._layout, self._learned = layout, weights.learned
+        self._probes: dict[str, Any] = {}
         self._heads, self._head_rows = weights.heads, weights.d_kv
         self._type = INT8 if layout.int8 else {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}[weights.dtype]
         self._d, self._d_kv = padded(weights.d_model), padded(weights.d_kv, HEAD_UNIT)
@@ -101,11 +103,33 @@ class NativeWeights:
 
     def probes(self, learned: str) -> Any:
         """A learned measure's weights, layer by layer."""
-        module = self._learned[learned]
-        assert isinstance(module, ExitClassifier)
-        weight, bias = module.linear.weight.detach()[0], float(module.linear.bias.detach())
-        out = self.arena.address(weight.numpy(), shape=(self._d,))
-        return self.arena.array(Probe, [Probe(Matrix(), None, out, bias)] * self.depth)
+        if learned not in self._probes:
+            self._probes[learned] = self.arena.array(Probe, self._made_probes(self._learned[learned]))
+        return self._probes[learned]
+
+    def _made_probes(self, module: nn.Module) -> list[Probe]:
+        address = self.arena.address
+        if isinstance(module, ExitClassifier):  # one for all layers
+            weight, bias = (parameter.detach().numpy()[0] for parameter in module.linear.parameters())
+            return [Probe(Matrix(), None, address(weight, shape=(self._d,)), bias)] * self.depth
+        assert isinstance(module, MlpClassifier)
+        weights = {name: parameter.detach() for name, parameter in module.named_parameters()}
+        units = (padded(module.units),)
+        return [
+            Probe(
+                self._packed(_grouped(hidden.T, 2, self._d).T, FLOAT32),  # (units, 2 d), each half padded
+                address(hidden_bias.numpy(), shape=units),
+                address(output.numpy(), shape=units),
+                bias,
+            )
+            for hidden, hidden_bias, output, bias in zip(
+                weights["hidden.weight"],
+                weights["hidden.bias"],
+                weights["output.weight"][:, 0],
+                weights["output.bias"][:, 0].tolist(),
+                strict=True,
+            )
+        ]
 
     def _model(self, w: Weights) -> Model:
         arena, vocab, far = self.arena, self.vocab, w.encoder_positions.max_distance
@@ -133,6 +157,7 @@ class NativeWeights:
             n_ends=len(w.tokens.ends),
             activation=ACTIVATIONS.index(self._layout.activation),
             gated=w.decoder_layers[0].feed_forward.gated,
+            units=max((padded(m.units) for m in w.learned.values() if isinstance(m, MlpClassifier)), default=0),
             kv_type=FLOAT32 if w.dtype is torch.float32 else BFLOAT16,
             epsilon=w.epsilon,
         )
@@ -177,22 +202,23 @@ class NativeWeights:
         """The transpose of (H d_kv, d), each head padded."""
         return self._packed(_grouped(_grouped(matrix, self._heads, self._d_kv), 1, self._attention).T)
 
-    def _packed(self, matrix: Tensor) -> Matrix:
-        """(rows, columns) in panels."""
+    def _packed(self, matrix: Tensor, kind: int | None = None) -> Matrix:
+        """(rows, columns) in panels, held as `kind`, or as the model is."""
+        kind = self._type if kind is None else kind
         scales = None
-        if self._type == INT8:
+        if kind == INT8:
             scale, values = _rounded(matrix.float().numpy())
             scales = self.arena.address(scale, shape=(padded(len(scale)),))
             lanes: NDArray[Any] = values.astype(np.int8)
         else:
-            lanes = matrix.numpy() if self._type == FLOAT32 else matrix.view(torch.int16).numpy()
+            lanes = matrix.numpy() if kind == FLOAT32 else matrix.view(torch.int16).numpy()
         rows, columns = (padded(n) for n in lanes.shape)
         if lanes.shape != (rows, columns):
             lanes = np.pad(lanes, ((0, rows - lanes.shape[0]), (0, columns - lanes.shape[1])))
-        k = 1 << self._type
+        k = 1 << kind
         packed = self.arena.empty((rows // self._layout.panel, columns // k, self._layout.panel, k), lanes.dtype)
         packed[:] = lanes.reshape(rows // self._layout.panel, self._layout.panel, columns // k, k).transpose(0, 2, 1, 3)
-        return Matrix(packed.ctypes.data, scales, rows, columns, self._type)
+        return Matrix(packed.ctypes.data, scales, rows, columns, kind)
 
 
 def _layer_bytes(layer: Layer) -> int:
@@ -209,7 +235,7 @@ def _grouped(matrix: Tensor, groups: int, size: int) -> Tensor:
     if rows == size:
         return matrix
     result = matrix.new_zeros(groups, size, columns)
-    result[:, :rows] = matrix.view(groups, rows, columns)
+    result[:, :rows] = matrix.reshape(groups, rows, columns)
     return result.view(-1, columns)
 
 
