@@ -15,7 +15,7 @@ from calm_bench.decoding.cuda.executor import Cuda
 from calm_bench.decoding.cuda.tiles import Shares, Tiles, block, power_of_two
 from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows, activation_name
 from calm_bench.decoding.reference import decode_reference
-from calm_bench.measures import Classifier, Entropy, MaxProb, Softmax, SoftmaxTopk, State
+from calm_bench.measures import Classifier, Entropy, MaxProb, MlpClassifier, Softmax, SoftmaxTopk, State
 from calm_bench.models import EarlyExitT5, load
 from tests.decoding.conftest import assert_same, compare, every_rule
 from tests.models_for_tests import random_sources, random_t5
@@ -36,6 +36,7 @@ def copying_rules(kind: StateCopying) -> list[Rule]:
         (State(), 0.9),
         (State(), 0.6),
         (Classifier(), 0.5),
+        (MlpClassifier(256), 0.5),
         (Softmax(), 0.2),
         (MaxProb(), 0.2),
         (Entropy(), 0.3),

@@ -21,7 +21,7 @@ class Buffers:
     Attributes:
         states: before layer 1 and after each layer, (L + 1, d).
         after_attention, after_cross: within a layer, (d,).
-        query, hidden: (H d_kv,), (d_ff,).
+        query, hidden, units: (H d_kv,), (d_ff,), and those of the MLP classifier, if the model has one.
         mixed, highest, total: of the shares of an attention, (shares H d_kv,) and (shares H,) twice.
         cache: K and V, (L, 2, H, T + 1, d_kv). bias: by head and distance, (H, T + 1).
         cross: K and V of the source, (L, 2, H, S, d_kv).
@@ -45,7 +45,7 @@ class Buffers:
 
         self.states = floats(depth + 1, weights.d_model)
         self.after_attention, self.after_cross = floats(weights.d_model), floats(weights.d_model)
-        self.query, self.hidden = floats(weights.width), floats(weights.d_ff)
+        self.query, self.hidden, self.units = floats(weights.width), floats(weights.d_ff), floats(weights.units)
         shares = max(tiles.text.count, tiles.source.count)
         self.mixed = floats(shares * weights.width)
         self.highest, self.total = floats(shares * heads), floats(shares * heads)

@@ -14,13 +14,13 @@ from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, power
 from calm_bench.decoding.cuda.weight_rows import WeightRows
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.rule import Rule
-from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, State
+from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, MlpClassifier, Softmax, State
 from calm_bench.models.model import EarlyExitModel
 
 if TYPE_CHECKING:
     from calm_bench.decoding.cuda.session import Session
 
-MEASURES: tuple[type[Measure], ...] = (State, Classifier, Softmax, MaxProb, Entropy)  # those with a kernel
+MEASURES: tuple[type[Measure], ...] = (State, Classifier, MlpClassifier, Softmax, MaxProb, Entropy)  # with kernels
 
 
 class Cuda:

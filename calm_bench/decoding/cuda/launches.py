@@ -14,7 +14,7 @@ from calm_bench.decoding.cuda.kernels import exits, measures
 from calm_bench.decoding.cuda.kernels import layer as layers
 from calm_bench.decoding.cuda.tiles import Block, Shares, Tiles, power_of_two
 from calm_bench.decoding.cuda.weight_rows import WeightRows
-from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, Softmax, State
+from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, MlpClassifier, Softmax, State
 
 
 class Launches:
@@ -52,10 +52,22 @@ class Launches:
             case State():
                 measures.confidence_of_state[(1,)](b.states, *host, w.depth, w.d_model, t.d, **self._options())
             case Classifier():
-                weight, bias = (parameter.detach() for parameter in w.learned["classifier"].parameters())
+                learned = w.learned["classifier"]
                 measures.confidence_of_classifier[(1,)](
-                    weight, bias, b.states, *host, w.depth, w.d_model, t.d, **self._options()
-                )
+                    learned["linear.weight"], learned["linear.bias"], b.states, *host,
+                    w.depth, w.d_model, t.d, **self._options(),
+                )  # fmt: skip
+            case MlpClassifier():
+                learned = {name: weight[layer - 1] for name, weight in w.learned["mlp_classifier"].items()}
+                units = len(b.units)
+                measures.hidden_units[(t.units.programs(units),)](
+                    learned["hidden.weight"], learned["hidden.bias"], b.states, b.units, layer, w.epsilon,
+                    units, w.d_model, t.d, t.units.rows, **self._options(t.units.warps),
+                )  # fmt: skip
+                measures.confidence_of_units[(1,)](
+                    learned["output.weight"], learned["output.bias"], b.units, *host,
+                    units, power_of_two(units), w.depth, **self._options(),
+                )  # fmt: skip
             case Softmax() | MaxProb() | Entropy():
                 self._exit(b.layers[layer], b.layers[layer], t.head_programs, 0, statistics=True)
                 programs, log = (t.head_programs, power_of_two(t.head_programs)), math.log(len(w.head))

@@ -64,7 +64,7 @@ class Tiles:
         self.source = Shares.of(source_positions, tile=64)
         self.qkv, self.query, self.out = block(self.d, 8), block(self.d), block(self.heads * self.d_kv)
         self.widen = block(2 * self.d if weights.gated else self.d)
-        self.narrow = block(self.d_ff)
+        self.narrow, self.units = block(self.d_ff), block(2 * self.d)
         self.skipped = block(self.d, 8)
         self.head = block(self.d, 16)
         vocabulary = len(weights.head)

@@ -36,7 +36,7 @@ class WeightRows:
         layers: the decoder's, in order.
         self_keys_values: K and V rows of all layers' qkv, (L, 2 H d_kv, d).
         embedding, head: (V, d).
-        learned: the learned measures' modules by name, in float32.
+        learned: each learned measure's weights by name, in float32. units: the MLP classifier's hidden units, or 0.
         gated, activation: of the feed-forward blocks; the activation is a name in ACTIVATIONS.
     """
 
@@ -57,7 +57,12 @@ class WeightRows:
         ]
         self.d_ff = self.layers[0].wo.shape[1]
         self.self_keys_values = weights.self_keys_values
-        self.embedding, self.head, self.learned = weights.embedding, weights.head, weights.learned
+        self.embedding, self.head = weights.embedding, weights.head
+        self.learned: dict[str, dict[str, Tensor]] = {
+            name: {key: parameter.detach() for key, parameter in module.named_parameters()}
+            for name, module in weights.learned.items()
+        }
+        self.units = self.learned["mlp_classifier"]["hidden.bias"].shape[1] if "mlp_classifier" in self.learned else 0
         self.gated = weights.decoder_layers[0].feed_forward.gated
         self.activation = activation_name(weights.decoder_layers[0].feed_forward.activation)
 

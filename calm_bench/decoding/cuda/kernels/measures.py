@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from calm_bench.decoding.cuda.kernels.exits import LOWEST
-from calm_bench.decoding.cuda.kernels.layer import await_input, let_next_start
+from calm_bench.decoding.cuda.kernels.layer import activated, await_input, inverse_rms, let_next_start, times
 
 
 @triton.jit
@@ -43,6 +43,39 @@ def confidence_of_classifier(
     w = tl.load(weight + columns, mask=columns < D, other=0.0)
     await_input(OVERLAP)
     x = tl.load(states + layer * D + columns, mask=columns < D, other=0.0)
+    answer(tl.sigmoid(tl.sum(w * x, 0) + tl.load(bias)), confidences, position, layer, DEPTH)
+
+
+@triton.jit
+def hidden_units(
+    weight, bias, states, units, layer, epsilon,
+    UNITS: tl.constexpr, D: tl.constexpr, D_PADDED: tl.constexpr, BLOCK: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    """gelu(weight [normed state after the layer; normed state before it] + bias), (UNITS,); weight (UNITS, 2 D)."""
+    let_next_start(OVERLAP)
+    rows, columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, D_PADDED)
+    inside = (rows < UNITS)[:, None] & (columns < D)[None, :]
+    at = weight + rows[:, None] * (2 * D) + columns[None, :]
+    of_state, of_previous = tl.load(at, mask=inside, other=0.0), tl.load(at + D, mask=inside, other=0.0)
+    await_input(OVERLAP)
+    x = tl.load(states + layer * D + columns, mask=columns < D, other=0.0)
+    y = tl.load(states + (layer - 1) * D + columns, mask=columns < D, other=0.0)
+    z = times(of_state, x) * inverse_rms(x, D, epsilon) + times(of_previous, y) * inverse_rms(y, D, epsilon)
+    z += tl.load(bias + rows, mask=rows < UNITS, other=0.0)
+    tl.store(units + rows, activated(z, "gelu_tanh"), mask=rows < UNITS)
+
+
+@triton.jit
+def confidence_of_units(
+    weight, bias, units, confidences, position, layer,
+    UNITS: tl.constexpr, UNITS_PADDED: tl.constexpr, DEPTH: tl.constexpr, OVERLAP: tl.constexpr,
+):  # fmt: skip
+    """sigmoid(weight units + bias)."""
+    let_next_start(OVERLAP)
+    columns = tl.arange(0, UNITS_PADDED)
+    w = tl.load(weight + columns, mask=columns < UNITS, other=0.0)
+    await_input(OVERLAP)
+    x = tl.load(units + columns, mask=columns < UNITS, other=0.0)
     answer(tl.sigmoid(tl.sum(w * x, 0) + tl.load(bias)), confidences, position, layer, DEPTH)
 
 
