@@ -11,9 +11,10 @@ import torch
 import calm_bench
 from calm_bench.choices import StateCopying
 from calm_bench.decoding import Decay, Decoder, Rule
+from calm_bench.decoding.cuda import executor as cuda_executor
 from calm_bench.decoding.cuda.executor import Cuda
 from calm_bench.decoding.cuda.tiles import Shares, Tiles, block, power_of_two
-from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows, activation_name
+from calm_bench.decoding.cuda.weight_rows import WeightRows
 from calm_bench.decoding.reference import decode_reference
 from calm_bench.measures import Classifier, Entropy, MaxProb, MlpClassifier, Softmax, SoftmaxTopk, State
 from calm_bench.models import EarlyExitT5, load
@@ -45,8 +46,7 @@ def copying_rules(kind: StateCopying) -> list[Rule]:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("executor", ["grid", "cuda"])
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize(("executor", "batch_size"), [("grid", 1), ("grid", 4), ("cuda", 4)])
 def test_a_gpu_decodes_what_the_definition_says(executor: str, batch_size: int) -> None:
     model = random_t5()
     sources, rules = random_sources(1, 5), every_rule(model.depth)
@@ -131,17 +131,15 @@ def test_a_model_on_the_cpu_is_refused_with_a_word() -> None:
     assert Cuda.unavailable(random_t5(), torch.float32) == "it needs an NVIDIA GPU, and the model is on cpu"
 
 
-def test_activations_are_known_by_what_they_compute() -> None:
-    assert {name: activation_name(function) for name, function in ACTIVATIONS.items()} == {n: n for n in ACTIVATIONS}
-    assert activation_name(torch.tanh) is None
-    assert (
-        activation_name(random_t5(gated=False).weights(torch.float32).decoder_layers[0].feed_forward.activation)
-        == "relu"
-    )
+def test_an_activation_without_a_kernel_is_refused_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EarlyExitT5, "activation", "tanh")
+    monkeypatch.setattr(EarlyExitT5, "device", torch.device("cuda"))
+    monkeypatch.setattr(cuda_executor, "find_spec", lambda name: name)
+    assert Cuda.unavailable(random_t5(), torch.float32) == "it has no kernel for the activation tanh"
 
 
 def test_tiles_cover_every_position_and_every_token_of_the_vocabulary() -> None:
-    rows = WeightRows(random_t5().weights(torch.float32))
+    rows = WeightRows(random_t5().weights(torch.float32), "gelu_new")
     for positions, source_positions in ((128, 512), (512, 2_048), (1_024, 64)):
         tiles = Tiles(rows, positions, source_positions)
         assert tiles.text.count * tiles.text.tile == positions

@@ -30,10 +30,18 @@ class LengthGraph:
 
 
 class Encoder:
-    """Encodes sources, padded by an eighth at most beyond 16 tokens; a length's graph is captured when first wanted."""
+    """Encodes sources, padded by an eighth at most beyond 16 tokens; a length's graph is captured when first wanted.
+
+    Attributes:
+        weight_bytes: of the weights that each source reads.
+    """
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
+        matrices = [weights.cross_keys_values]
+        for layer in weights.encoder_layers:
+            matrices += [layer.qkv, layer.out, layer.feed_forward.wi, layer.feed_forward.wo]
+        self.weight_bytes = sum(matrix.nbytes for matrix in matrices)
         self._graphs: dict[int, LengthGraph] = {}
 
     def __call__(self, source: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from calm_bench.decoding.cuda.encoder import Encoder
 from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, power_of_two
-from calm_bench.decoding.cuda.weight_rows import WeightRows
+from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, MlpClassifier, Softmax, State
@@ -20,19 +20,25 @@ from calm_bench.models.model import EarlyExitModel
 if TYPE_CHECKING:
     from calm_bench.decoding.cuda.session import Session
 
+COPIED_BYTES = 1 << 29  # far more than any cache holds
 MEASURES: tuple[type[Measure], ...] = (State, Classifier, MlpClassifier, Softmax, MaxProb, Entropy)  # with kernels
 
 
 class Cuda:
-    """Rules whose exits Triton kernels decide or need not decide, on an NVIDIA GPU."""
+    """Rules whose exits Triton kernels decide or need not decide, on an NVIDIA GPU.
+
+    Attributes:
+        weight_bytes: of weights that were read, as `CountsWeights` has it; without layers launched for nothing.
+    """
 
     name: ClassVar[str] = "cuda"
 
     def __init__(self, model: EarlyExitModel, dtype: torch.dtype) -> None:
         self._weights = model.weights(dtype)
-        self._rows = WeightRows(self._weights)
+        self._rows = WeightRows(self._weights, model.activation)
         self._encoder = Encoder(self._weights)
         self._session: Session | None = None
+        self.weight_bytes = 0
 
     @classmethod
     def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
@@ -42,18 +48,19 @@ class Cuda:
             return "it knows T5 alone"
         if find_spec("triton") is None:
             return "triton is not installed"
+        if model.activation not in ACTIVATIONS:
+            return f"it has no kernel for the activation {model.activation}"
         return None
 
     def refuses(self, rule: Rule) -> str | None:
         if rule.measure is not None and type(rule.measure) not in MEASURES:
             return f"it has no kernel for the measure {rule.measure.name}"
-        if self._rows.activation is None:
-            return "it has no kernel for the activation of this model's feed-forward blocks"
         return None
 
     @torch.inference_mode()
     def encode(self, sources: Sequence[Sequence[int]]) -> list[Tensor]:
         """Of each source K and V for each decoder layer, (L, 2, H, S, d_kv)."""
+        self.weight_bytes += len(sources) * self._encoder.weight_bytes
         return [self._encoder(source) for source in sources]
 
     @torch.inference_mode()
@@ -66,9 +73,27 @@ class Cuda:
             session.read(source)
             for index, rule in enumerate(rules):
                 text = session.write(rule, max_new_tokens)
+                self.weight_bytes += sum(self._bytes_read(rule, token.exit_layer) for token in text)
                 where = example, index, slice(len(text))
                 result.token_ids[where], result.exit_layers[where], result.confidences[where] = zip(*text, strict=True)
         return result
+
+    def read_weights(self) -> int:
+        """Copy memory from the card to the card, as much as its cache does not hold: bytes read and written."""
+        memory = torch.empty(COPIED_BYTES, dtype=torch.uint8, device=self._weights.device)
+        return memory.nbytes + memory.clone().nbytes
+
+    def _bytes_read(self, rule: Rule, exit_layer: int) -> int:
+        """Of weights, for a token that leaves at this layer."""
+        layers, heads = exit_layer, 1
+        if rule.is_oracle:
+            layers = heads = self._rows.depth
+        elif rule.measure is not None:
+            if rule.state_copying == "true_state":
+                layers = rule.last_layer or self._rows.depth
+            if rule.measure.needs_logits:
+                heads = max(1, exit_layer - rule.min_layer + 1)  # one a question; that of the exit gives its token
+        return layers * self._rows.layers[0].nbytes + heads * self._rows.head.nbytes
 
     def _roomy_session(self, positions: int, source_positions: int) -> Session:
         """The session in use, or where texts or sources are too long for it, one of larger buffers in its place."""

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from calm_bench.models.weights import Weights
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu": functional.gelu,
-    "silu": functional.silu,
-}
+ACTIVATIONS = ("relu", "gelu_new", "gelu", "silu")  # by transformers' names
 
 
 @dataclass(frozen=True)
@@ -27,6 +19,10 @@ class LayerRows:
     cross_out: Tensor  # (d, H d_kv)
     wi: Tensor  # (d_ff or 2 d_ff, d)
     wo: Tensor  # (d, d_ff)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(matrix.nbytes for matrix in vars(self).values())
 
 
 class WeightRows:
@@ -40,7 +36,7 @@ class WeightRows:
         gated, activation: of the feed-forward blocks; the activation is a name in ACTIVATIONS.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, activation: str) -> None:
         self.heads, self.d_kv, self.epsilon = weights.heads, weights.d_kv, weights.epsilon
         self.depth, self.d_model, self.dtype = weights.depth, weights.d_model, weights.dtype
         self.width = self.heads * self.d_kv
@@ -64,13 +60,4 @@ class WeightRows:
         }
         self.units = self.learned["mlp_classifier"]["hidden.bias"].shape[1] if "mlp_classifier" in self.learned else 0
         self.gated = weights.decoder_layers[0].feed_forward.gated
-        self.activation = activation_name(weights.decoder_layers[0].feed_forward.activation)
-
-
-def activation_name(activation: Callable[[Tensor], Tensor]) -> str | None:
-    """The name in ACTIVATIONS of what a function computes, or None."""
-    x = torch.linspace(-6, 6, 49)
-    for name, known in ACTIVATIONS.items():
-        if torch.allclose(activation(x), known(x), rtol=0, atol=1e-6):
-            return name
-    return None
+        self.activation = activation

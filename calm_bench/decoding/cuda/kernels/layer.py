@@ -136,7 +136,7 @@ def join_heads(
 def activated(x, ACTIVATION: tl.constexpr):
     if ACTIVATION == "relu":
         y = tl.maximum(x, 0.0)
-    elif ACTIVATION == "gelu_tanh":
+    elif ACTIVATION == "gelu_new":
         y = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))  # 2 sqrt(2 / pi)
     elif ACTIVATION == "gelu":
         y = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))

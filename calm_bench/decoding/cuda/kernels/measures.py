@@ -62,7 +62,7 @@ def hidden_units(
     y = tl.load(states + (layer - 1) * D + columns, mask=columns < D, other=0.0)
     z = times(of_state, x) * inverse_rms(x, D, epsilon) + times(of_previous, y) * inverse_rms(y, D, epsilon)
     z += tl.load(bias + rows, mask=rows < UNITS, other=0.0)
-    tl.store(units + rows, activated(z, "gelu_tanh"), mask=rows < UNITS)
+    tl.store(units + rows, activated(z, "gelu_new"), mask=rows < UNITS)
 
 
 @triton.jit
