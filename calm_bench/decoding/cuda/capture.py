@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+Pool = Any  # what torch.cuda.graph_pool_handle gives: its type has changed
 
 
 class Captured:
     """Launches that one call starts anew; they, and so the memory that they refer to, live as long as this."""
 
-    def __init__(self, launch: Callable[[], object], device: torch.device) -> None:
-        """Launch once, which compiles what has to be compiled, then capture. What a capture allocates is its own."""
+    def __init__(self, launch: Callable[[], object], device: torch.device, pool: Pool | None = None) -> None:
+        """Launch once, which compiles what has to be compiled, then capture.
+
+        What the launches allocate is theirs alone, or with a `pool` is shared with that pool's other captures: each
+        must then leave its result elsewhere.
+        """
         self._launch = launch
-        self._graph = _captured(launch, device) if device.type == "cuda" else None
+        self._graph = _captured(launch, device, pool) if device.type == "cuda" else None
 
     def __call__(self) -> None:
         if self._graph is not None:
@@ -22,14 +29,14 @@ class Captured:
             self._launch()
 
 
-def _captured(launch: Callable[[], object], device: torch.device) -> torch.cuda.CUDAGraph:
+def _captured(launch: Callable[[], object], device: torch.device, pool: Pool | None) -> torch.cuda.CUDAGraph:
     stream = torch.cuda.Stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
         launch()
         stream.synchronize()
-        graph.capture_begin()
+        graph.capture_begin(pool=pool)
         launch()
         graph.capture_end()
     torch.cuda.current_stream(device).wait_stream(stream)
