@@ -31,6 +31,10 @@ class Asking(Protocol):
     def needs_logits(self) -> bool:
         """Whether asking computes the whole output head, so that a token which leaves there has it already."""
 
+    @property
+    def own_token(self) -> bool:
+        """Whether a token that leaves early is of the measure's own choice, and so needs no head."""
+
     def flops(self, layer: int, d_model: int, vocab: int) -> float:
         """FLOPs of asking about one token after this layer."""
 
@@ -92,7 +96,7 @@ def elbayad(
     head = 2 * shape.vocab * d
     asked, includes_head = _asked(measure, shape)
     decision = asked[q]
-    final = 0 if includes_head else head
+    final = np.where(q == shape.layers, head, 0) if _own_token(measure) else 0 if includes_head else head
     return float((q * layer + (depth - q) * skipped + decision + final).sum() + cross)
 
 
@@ -120,7 +124,7 @@ def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | 
     skipped = 4 * d * a
     cross = 4 * source_length * a * shape.d_encoder * depth
     asked, includes_head = _asked(measure, shape)
-    head = 2 * shape.vocab * d * np.where(includes_head & (q < shape.layers), 0, 1)
+    head = 2 * shape.vocab * d * np.where((includes_head or _own_token(measure)) & (q < shape.layers), 0, 1)
     decision = asked[np.minimum(q, shape.layers - 1)]
     return float((q * layer + (depth - q) * skipped + head + decision).sum() + cross)
 
@@ -135,6 +139,10 @@ def _asked(measure: str | Asking, shape: Shape) -> tuple[np.ndarray, bool]:
     else:
         costs, includes_head = [measure.flops(layer, d, shape.vocab) for layer in layers], measure.needs_logits
     return np.cumsum([0, *costs]), includes_head
+
+
+def _own_token(measure: str | Asking) -> bool:
+    return not isinstance(measure, str) and measure.own_token
 
 
 def _depth(q: np.ndarray, shape: Shape, measure: str | Asking) -> int:

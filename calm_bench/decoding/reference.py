@@ -44,11 +44,11 @@ def decode_reference(model: EarlyExitModel, source_ids: Sequence[int], rule: Rul
         for layer, past in enumerate(pasts, 1):
             past.append((layer, states[-1]))
             states.append(model.run_layer(layer, states[-1], past, context))
-        exit_layer, confidence = leave(model, rule, states, step, max_new_tokens)
+        exit_layer, confidence, token = leave(model, rule, states, step, max_new_tokens)
         for layer in range(exit_layer + 1, len(states)):
             projecting_layer, projected = source(rule.state_copying, layer, exit_layer)
             pasts[layer - 1][step] = projecting_layer, states[projected]
-        previous_token = int(model.head(states[exit_layer][0]).argmax())
+        previous_token = int(model.head(states[exit_layer][0]).argmax()) if token is None else token
         tokens.append(Token(previous_token, exit_layer, confidence))
         if previous_token in model.tokens.ends:
             break
@@ -57,22 +57,26 @@ def decode_reference(model: EarlyExitModel, source_ids: Sequence[int], rule: Rul
 
 def leave(
     model: EarlyExitModel, rule: Rule, states: list[Tensor], step: int, max_new_tokens: int
-) -> tuple[int, float | None]:
-    """The layer at which a step leaves, and how confident the measure was; states[i] is d^i, (1, 1, d)."""
+) -> tuple[int, float | None, int | None]:
+    """The layer at which a step leaves, how confident the measure was, and the token if it is the measure's own choice.
+
+    states[i] is d^i, (1, 1, d).
+    """
     last = rule.last_layer or len(states) - 1
     if rule.is_oracle:
-        return earliest_agreeing_layer(model, states), None
+        return earliest_agreeing_layer(model, states), None, None
     if rule.measure is None:
-        return last, None
+        return last, None, None
     asking = Asking(model.head, model.learned)
     for layer in range(1, last):
         passed = LayerPass(layer, np.zeros(1, np.int64), states[layer][0], states[layer - 1][0], step)
         asking.show(rule.measure, passed)
         if layer >= rule.min_layer:
-            confidence = asking.ask(rule.measure, passed).confidence.item()
-            if confidence >= rule.threshold_at(step, max_new_tokens):
-                return layer, confidence
-    return last, None
+            answer = asking.ask(rule.measure, passed)
+            if (confidence := answer.confidence.item()) >= rule.threshold_at(step, max_new_tokens):
+                own = int(rule.measure.token(answer.visit)) if rule.measure.own_token else None
+                return layer, confidence, own
+    return last, None, None
 
 
 def earliest_agreeing_layer(model: EarlyExitModel, states: list[Tensor]) -> int:

@@ -68,6 +68,15 @@ class Measure:
         """Whether `remember` is asked after this layer, before `confidence`, whether or not a rule may exit there."""
         return False
 
+    @property
+    def own_token(self) -> bool:
+        """Whether an exit writes a token of the measure's own choice, instead of the best of the whole vocabulary."""
+        return False
+
+    def token(self, visit: Visit) -> torch.Tensor:
+        """The token that an exit here writes, (n,); asked of measures that need logits or have an `own_token`."""
+        return visit.logits.argmax(-1)
+
     def missing(self, learned: Mapping[str, Callable[..., Tensor]]) -> str | None:
         """What the measure does not find in a model's learned weights, in words that follow its name; or None."""
         if self.learned is None or self.learned in learned:

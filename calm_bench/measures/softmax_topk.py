@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -16,16 +16,18 @@ from calm_bench.measures.softmax import gap
 class SoftmaxTopk(Measure):
     """c = p1 - p2 of softmax(W_S d_t^i), where S holds the k best tokens after one early layer, anew at each step.
 
-    The whole head is evaluated once, at that layer; later layers ask k rows of it. The token that is written is still
-    the best of the whole vocabulary.
+    The whole head is evaluated once, at that layer; later layers ask k rows of it.
 
     Attributes:
         k: tokens kept, at least 2; a k above the vocabulary keeps all of it.
         layer: the layer that chooses them, 1..L; the first possible exit.
+        writes: the token of an exit, the best of the whole "vocabulary", which takes the head a second time, or of the
+            "set". A token that runs to the last layer is the best of the vocabulary in any case.
     """
 
     k: int
     layer: int
+    writes: Literal["vocabulary", "set"] = "vocabulary"
     name: ClassVar[str] = "softmax_topk"
     tau_like: ClassVar[str] = "softmax"
 
@@ -34,6 +36,8 @@ class SoftmaxTopk(Measure):
             raise InputError(f"measure.softmax_topk.k={self.k} must be at least 2")
         if self.layer < 1:
             raise InputError(f"measure.softmax_topk.layer={self.layer} must be at least 1")
+        if self.writes not in ("vocabulary", "set"):
+            raise InputError(f"measure.softmax_topk.writes={self.writes!r} must be vocabulary or set")
 
     @property
     def first_layer(self) -> int:
@@ -48,6 +52,15 @@ class SoftmaxTopk(Measure):
 
     def confidence(self, visit: Visit) -> Tensor:
         return gap(visit.head(visit.state, visit.memory))
+
+    @property
+    def own_token(self) -> bool:
+        return self.writes == "set"
+
+    def token(self, visit: Visit) -> Tensor:
+        assert visit.memory is not None
+        best = visit.head(visit.state, visit.memory).argmax(-1, keepdim=True)
+        return visit.memory.gather(-1, best).squeeze(-1)
 
     def flops(self, layer: int, d_model: int, vocab: int) -> float:
         chosen = 2.0 * min(self.k, vocab) * d_model if layer >= self.layer else 0.0

@@ -16,6 +16,7 @@ MEASURES: list[Measure] = [
     State(),
     Classifier(),
     SoftmaxTopk(k=8, layer=2),
+    SoftmaxTopk(k=3, layer=1, writes="set"),
     MaxProb(),
     Entropy(),
     MlpClassifier(hidden=256),

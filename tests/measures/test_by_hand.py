@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from calm_bench.cost.flops import Shape, t5
+from calm_bench.cost.flops import Shape, elbayad, t5
 from calm_bench.errors import InputError
 from calm_bench.measures import (
     Entropy,
@@ -128,3 +128,24 @@ def test_softmax_topk_asks_the_whole_head_once_and_then_k_rows() -> None:
 def test_softmax_topk_refuses(k: int, layer: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         SoftmaxTopk(k=k, layer=layer)
+
+
+def test_softmax_topk_may_write_a_token_of_its_set() -> None:
+    """The set is chosen at its layer; a later layer's best token may not be among it."""
+    logits = torch.tensor([[9.0, 1.0, 2.0, 3.0]])
+
+    def head(states: torch.Tensor, among: torch.Tensor | None = None) -> torch.Tensor:
+        return logits if among is None else logits.gather(-1, among)
+
+    visit = Visit(2, torch.zeros(1, 2), torch.zeros(1, 2), head, memory=torch.tensor([[3, 2]]))
+    assert SoftmaxTopk(k=2, layer=1, writes="set").token(visit).tolist() == [3]
+    assert SoftmaxTopk(k=2, layer=1).own_token is False
+    with pytest.raises(InputError, match="writes='best' must be vocabulary or set"):
+        SoftmaxTopk(k=2, layer=1, writes="best")  # type: ignore[arg-type]
+
+
+def test_a_token_of_the_set_saves_the_head_of_every_early_exit() -> None:
+    shape = Shape(layers=8, d_model=16, d_attention=16, d_ff=32, gated=True, vocab=100, d_encoder=16)
+    best, own = SoftmaxTopk(k=10, layer=2), SoftmaxTopk(k=10, layer=2, writes="set")
+    for count in (t5, elbayad):
+        assert count([6, 8, 3], 3, shape, best) - count([6, 8, 3], 3, shape, own) == 2 * (2 * 100 * 16)

@@ -37,7 +37,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Groups:
-    """G groups of rules that left one row at one layer, with one kind of state copying: rows of the next step.
+    """G groups of rules that left one row at one layer, with one token and kind of state copying: the next rows.
 
     Attributes:
         parent: the row that wrote their token, ascending, (G,).
@@ -145,22 +145,25 @@ class Batch:
         answer = visits.asking.ask(measure, passed.only(_distinct(pair_row, len(self.row_token))))
         confidence = answer.confidence[np.searchsorted(answer.rows, pair_row)]
         passes = confidence >= self.plan.thresholds[visits.step, self.pair_rule[pairs]]
-        if measure.needs_logits and passes.any():
-            visits.know_tokens(answer, np.unique(pair_row[passes]))
+        if (measure.needs_logits or measure.own_token) and passes.any():
+            author = int(self.plan.author[self.pair_rule[pairs[0]]])
+            visits.know_tokens(measure, author, answer, np.unique(pair_row[passes]))
         return pairs[passes], confidence[passes]
 
     def _grouped(self, visits: Visits, exit_layer: Ints) -> tuple[Groups, Ints]:
         """The groups in which the rules of each row leave it, and which of them each pair is in, (pairs,)."""
-        shape = len(self.row_token), self.weights.depth + 1, len(KINDS)
-        exits = np.ravel_multi_index((self.pair_row, exit_layer, self.plan.copying[self.pair_rule]), shape)
+        plan, rule = self.plan, self.pair_rule
+        shape = len(self.row_token), self.weights.depth + 1, len(KINDS), len(plan.measures) + 1
+        author = np.where(exit_layer < plan.last[rule], plan.author[rule], 0)
+        exits = np.ravel_multi_index((self.pair_row, exit_layer, plan.copying[rule], author), shape)
         exits, group = np.unique(exits, return_inverse=True)
-        parent, layer, copying = np.unravel_index(exits, shape)
+        parent, layer, copying, author = np.unravel_index(exits, shape)
         state = visits.states(parent, layer)
         if (broken := state.isnan().any(-1)).any():
             raise FloatingPointError(
                 f"state is NaN at layer {layer[int(broken.int().argmax())]}, position {visits.step}"
             )
-        return Groups(parent, layer, copying, visits.tokens(parent, layer, state), state), group
+        return Groups(parent, layer, copying, visits.tokens(parent, layer, author, state), state), group
 
     def _go_on(self, visits: Visits, groups: Groups, group: Ints) -> None:
         """Drop what has ended, and make a row of each group that goes on, skipped layers filled."""

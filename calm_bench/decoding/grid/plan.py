@@ -22,6 +22,8 @@ class Plan:
         measures: the distinct measures in use.
         asks: asks[m][i - 1] says which rules ask measure m after layer i, (R,) bool.
         copying: index of each rule's kind of state copying in `state_copying.KINDS`, (R,).
+        author: who chooses the token of a rule that leaves early, (R,): 0 for whoever has the best of the vocabulary,
+            m + 1 for measure m with a token of its own.
         runs_on: which rules want every layer run, wherever they leave, (R,) bool.
         users: users[m] says which rules ask measure m at any layer, (R,) bool.
     """
@@ -53,4 +55,6 @@ class Plan:
             ]
             for measure in self.measures
         ]
+        owners = {measure: m + 1 for m, measure in enumerate(self.measures) if measure.own_token}
+        self.author = np.array([owners.get(rule.measure, 0) if rule.measure else 0 for rule in rules])
         self.users = [np.any(layers, axis=0) for layers in self.asks]

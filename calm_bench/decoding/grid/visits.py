@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calm_bench.measures.asking import Answer, Asking, LayerPass, index_like
+from calm_bench.measures.measure import Measure
 
 Ints = NDArray[np.int64]
 
@@ -25,16 +26,16 @@ class Visits:
         self.step, self.asking = step, Asking(head, learned)
         self._head = head
         self._passes: list[LayerPass] = []
-        self._known: dict[int, tuple[Ints, Ints]] = {}
+        self._known: dict[tuple[int, int], tuple[Ints, Ints]] = {}
 
     def add(self, passed: LayerPass) -> None:
         """Note the next layer's rows and states."""
         self._passes.append(passed)
 
-    def know_tokens(self, answer: Answer, leaving: Ints) -> None:
-        """A measure has paid for its rows' logits already: keep the tokens of those that leave."""
-        logits = answer.visit.logits[index_like(answer.visit.state, np.searchsorted(answer.rows, leaving))]
-        self._known[answer.visit.layer] = leaving, logits.argmax(-1).cpu().numpy()
+    def know_tokens(self, measure: Measure, author: int, answer: Answer, leaving: Ints) -> None:
+        """A measure knows the tokens of its rows already: keep those of the rows that leave, by their author."""
+        tokens = measure.token(answer.visit).cpu().numpy()
+        self._known[answer.visit.layer, author] = leaving, tokens[np.searchsorted(answer.rows, leaving)]
 
     def states(self, rows: Ints, layers: Ints) -> Tensor:
         """State of each row after the given layer, (n, d)."""
@@ -47,11 +48,11 @@ class Visits:
             result[index_like(result, here)] = passed.state[index_like(result, position)]
         return result
 
-    def tokens(self, rows: Ints, layers: Ints, states: Tensor) -> Ints:
-        """Predicted token of each row after the given layer, (n,)."""
+    def tokens(self, rows: Ints, layers: Ints, authors: Ints, states: Tensor) -> Ints:
+        """The token of each row after the given layer, (n,): its author's, or the best of the vocabulary."""
         tokens = np.full(len(rows), -1)
-        for layer, (known_rows, known_tokens) in self._known.items():
-            here = np.flatnonzero((layers == layer) & np.isin(rows, known_rows))
+        for (layer, author), (known_rows, known_tokens) in self._known.items():
+            here = np.flatnonzero((layers == layer) & (authors == author) & np.isin(rows, known_rows))
             tokens[here] = known_tokens[np.searchsorted(known_rows, rows[here])]
         unknown = np.flatnonzero(tokens < 0)
         if len(unknown):

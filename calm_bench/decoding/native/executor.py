@@ -146,6 +146,7 @@ class Native:
             made.probes = self._weights.probes(str(measure.learned))
         if isinstance(measure, SoftmaxTopk):
             made.k, made.memory_layer = min(measure.k, self._weights.vocab), measure.layer
+            made.token_from_set = measure.own_token
         return made
 
 
