@@ -11,6 +11,7 @@ from analysis.index import draw
 from analysis.listing import listing
 from analysis.load import load
 from analysis.output import Output
+from calm_bench import console
 from calm_bench.build import cause
 from calm_bench.errors import InputError
 
@@ -39,6 +40,7 @@ In a notebook:  import analysis; records = analysis.load("runs/"); analysis.fron
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0, or 2 after one line on standard error."""
+    console.prepare()
     parser = argparse.ArgumentParser(
         prog="python -m analysis",
         description="Draw every table, figure and the report that the records of finished runs allow.",
@@ -66,22 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     try:
         if options.list:
-            print("\n".join(listing(options.runs)))
+            console.say("\n".join(listing(options.runs)))
             return 0
         more = [output for module in options.add for output in _outputs(module)]
         records = load(options.runs, wandb=options.wandb)
         made, missing = draw(records, options.out, more)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.complain(f"error: {error}")
         return 2
     except OSError as error:
-        print(f"error: --out {options.out}: cannot be written ({error.strerror or error})", file=sys.stderr)
+        console.complain(f"error: --out {options.out}: cannot be written ({error.strerror or error})")
         return 2
     for line in missing:
-        print(f"missing: {line}")
+        console.say(f"missing: {line}")
     runs = len(records.runs)
-    print(f"{len(made)} figures and tables from {runs} run{'s' * (runs != 1)} in {time.monotonic() - begun:.1f} s")
-    print(f"report: {options.out / 'index.html'}")
+    console.say(
+        f"{len(made)} figures and tables from {runs} run{'s' * (runs != 1)} in {time.monotonic() - begun:.1f} s"
+    )
+    console.say(f"report: {options.out / 'index.html'}")
     return 0
 
 

@@ -109,8 +109,9 @@ def _from_api(project: str, scratch: Path, notes: list[str]) -> list[Path]:
     except InputError:
         raise
     except Exception as error:  # W&B raises many kinds, some of them private
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"--wandb {project}: {reason}; give ENTITY/PROJECT and log in with `wandb login`") from error
+        raise InputError(
+            f"--wandb {project}: {in_one_line(error)}; give ENTITY/PROJECT and log in with `wandb login`"
+        ) from error
     return list(places.values())
 
 

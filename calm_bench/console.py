@@ -28,9 +28,9 @@ def say(text: str) -> None:
 
 
 def complain(line: str) -> None:
-    """Print to the process's own standard error, also while it is redirected for Hydra."""
-    with suppress(OSError, ValueError, AttributeError):
-        print(line, file=sys.__stderr__, flush=True)
+    """Print to standard error, if it can be written."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def silence() -> None:

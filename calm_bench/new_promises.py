@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calm_bench import summary
+from calm_bench import console, summary
 from calm_bench.build import build
 from calm_bench.calibration import METHODS, Promise
 from calm_bench.config import CalibrationConfig
@@ -62,6 +62,7 @@ W&B gets the record anew, under the id that it had there, if the run itself went
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command. Exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    console.prepare()
     parser = argparse.ArgumentParser(
         prog="python -m calm_bench.certify",
         usage="%(prog)s RUN [RUN ...] [calibration.KEY=VALUE ...]",
@@ -92,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [_finished(folder) for folder in folders]  # every run is looked at before any is changed
         settings = [settings_of(run, changes) for run in runs]
         for run, wanted in zip(runs, settings, strict=True):
-            print("\n".join(add(run, wanted, given.allow)))
+            console.say("\n".join(add(run, wanted, given.allow)))
             _mirror(run)
     except InputError as error:
-        print(f"calm-bench: {error}", file=sys.stderr)
+        console.complain(f"calm-bench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

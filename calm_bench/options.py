@@ -102,19 +102,10 @@ Threshold = Annotated[float, Interval(0, 1, open_low=True)]
 Rate = Annotated[float, Interval(0, 1000, open_low=True)]
 NonNegative = Annotated[float, Interval(0, 1000)]
 
-Name = Annotated[
-    str,
-    Text(r"\w[\w.-]*", "letters, digits, '_', '.' and '-', the first a letter, a digit or '_'", 64),
-]
-RunName = Annotated[
-    str,
-    Text(
-        r"\w[\w.-]*",
-        "letters, digits, '_', '.' and '-', the first a letter, a digit or '_', and not 'stages' or 'multirun'",
-        64,
-        ("stages", "multirun"),
-    ),
-]
+# Names become names of folders, files and W&B's artifacts, which take no other letters.
+NAME, LETTERS = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "letters a to z, digits, '_', '.' and '-', the first no '.' or '-'"
+Name = Annotated[str, Text(NAME, LETTERS, 64)]
+RunName = Annotated[str, Text(NAME, f"{LETTERS}, and neither 'stages' nor 'multirun'", 64, ("stages", "multirun"))]
 HubName = Annotated[str, Text(r"[\w.-]+(/[\w.-]+)?", "OWNER/NAME as on the Hugging Face hub", 200)]
 ClassPath = Annotated[str, Text(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", "the path of a class, such as module.Class", 300)]
 Words = Annotated[str, Text(r"[^\0]*", "text", 10_000)]

@@ -38,10 +38,11 @@ from tests.composed import composed
         ("training.workers=100000", "training.workers=100000 must be at least 0"),
         ("training.optimizer=sgd", "training.optimizer='sgd' must be one of adafactor, adamw"),
         ("device=tpu", "device='tpu' must be one of auto, cpu, cuda"),
-        ("name=''", "name='' must be letters, digits"),
+        ("name=''", "name='' must be letters a to z, digits"),
         ("name=../x", "name='../x' must be letters"),
         ("name=a/b", "name='a/b' must be letters"),
         ("name=.x", "name='.x' must be letters"),
+        ("name='été'", "name='été' must be letters a to z"),
         ("name=stages", "name='stages' must be"),
         ("name=" + "x" * 260, "at most 64 bytes"),
         ('name="a\\nb"', "must be letters"),
@@ -63,9 +64,7 @@ def test_what_lies_outside_is_refused(override: str, words: str) -> None:
     assert len(str(refusal.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "override", ["name=my.run_2-a", "name='été'", "runs_dir='/a b/c'", "task.prompt=''", "limit=null"]
-)
+@pytest.mark.parametrize("override", ["name=my.run_2-a", "runs_dir='/a b/c'", "task.prompt=''", "limit=null"])
 def test_what_lies_inside_is_taken(override: str) -> None:
     composed(override)
 

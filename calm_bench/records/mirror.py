@@ -3,6 +3,7 @@
 import logging
 import netrc
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
 from calm_bench.records import logged
 from calm_bench.records.mirrored import Mirrored, size_of, state_of
 from calm_bench.records.stage_cache import locked
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FINISH_SECONDS = 10.0  # for a copy on the disk; W&B would wait for ever
+LONGEST_TAG = 64  # that W&B takes
 BESIDE = ("run_id", "created", "command", "environment")  # of run.json, beside the configuration
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 # W&B's own words for an exit status: 0 is finished, 255 is killed, any other failed.
@@ -80,7 +82,7 @@ def mirror(
                     log.warning("W&B: not uploaded (%s); later: `wandb sync %s`, or this command again", error, folder)
         except Exception as error:  # W&B raises many kinds, and none may cost the run
             state = "complete" if run.status == "finished" else run.status
-            log.warning("W&B: not mirrored (%s); %s is %s", _one_line(error), run.path, state)
+            log.warning("W&B: not mirrored (%s); %s is %s", _in_words(error), run.path, state)
 
 
 def resolve_mode(mode: str) -> str:
@@ -107,8 +109,10 @@ def _logged_in() -> bool:
     for file in filter(None, (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")):
         with suppress(OSError, netrc.NetrcParseError):
             hosts = netrc.netrc(os.path.expanduser(file)).hosts
-            # W&B moved to another host in 2026 and still takes the keys that were saved for the old one.
-            if server in hosts or "api.wandb.ai" in hosts:
+            # W&B moved to another host in 2026 and still takes the keys that were saved for the old one; a server of
+            # one's own does not.
+            own = urlsplit(str(wandb.Settings.model_fields["base_url"].default)).netloc
+            if server in hosts or (server == own and "api.wandb.ai" in hosts):
                 return True
     return False
 
@@ -181,19 +185,29 @@ def _tags(run: Run, more: Sequence[str]) -> list[str]:
     """What a person would filter by: task, model, measures, then WANDB_TAGS and `more`; W&B takes 64 letters."""
     config = run.info["config"]
     names = [(config.get(part) or {}).get("name") for part in ("task", "model")]
-    given = os.environ.get("WANDB_TAGS", "").split(",")
-    found = [*names, *(config.get("measure") or {}), *given, *more]
-    return list(dict.fromkeys(str(tag)[:64] for tag in found if tag))
+    given = os.environ.pop("WANDB_TAGS", "").split(",")  # else W&B reads it too, and takes no longer ones
+    for tag in given:
+        if len(tag) > LONGEST_TAG:
+            log.warning("W&B: WANDB_TAGS: %s is cut to %d letters", tag, LONGEST_TAG)
+    wanted = [*names, *(config.get("measure") or {}), *given, *more]
+    return list(dict.fromkeys(str(tag)[:LONGEST_TAG] for tag in wanted if tag))
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {in_one_line(error)}"
 
 
 @contextmanager
 def _environment() -> Iterator[None]:
     """W&B without its own messages and reports; its variables are as they were afterwards."""
-    before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    before = {name: value for name, value in os.environ.items() if name.startswith(("WANDB_", "XDG_CACHE_HOME"))}
+    for name in [name for name, value in before.items() if not value.strip()]:
+        del os.environ[name]  # set to nothing is not set; W&B would look for a meaning
+    if not _is_seconds(os.environ.get("WANDB_INIT_TIMEOUT", "1")):
+        wrong = os.environ.pop("WANDB_INIT_TIMEOUT")
+        log.warning("W&B: WANDB_INIT_TIMEOUT=%s is left aside: it must be a number of seconds above 0", wrong)
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # a container's user without a home: W&B wants to log there
+        os.environ.setdefault("XDG_CACHE_HOME", tempfile.gettempdir())
     if resume := os.environ.pop("WANDB_RESUME", None):
         log.warning("W&B: WANDB_RESUME=%s is left aside: every copy of a record is whole", resume)
     os.environ["WANDB_SILENT"] = "true"
@@ -201,7 +215,14 @@ def _environment() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        for name in [name for name in os.environ if name.startswith(("WANDB_", "XDG_CACHE_HOME"))]:
             if name not in before and name != "WANDB_SERVICE":
                 del os.environ[name]
         os.environ.update(before)
+
+
+def _is_seconds(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False

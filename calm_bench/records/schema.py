@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
 
 SCHEMA_VERSION = 3
 
@@ -187,8 +187,7 @@ def to_table(name: str, frame: pd.DataFrame | pa.Table, columns: pa.Schema | Non
             whole = isinstance(values, pd.Series)
             arrays.append(pa.Array.from_pandas(values, type=field.type) if whole else values.cast(field.type))
         except pa.ArrowException as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{name}: column {field.name!r} must be {field.type}: {reason}") from error
+            raise InputError(f"{name}: column {field.name!r} must be {field.type}: {in_one_line(error)}") from error
     table = pa.Table.from_arrays(arrays, schema=schema)
     _require_values(name, table, schema)
     return table

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
 from calm_bench.records import schema
 from calm_bench.records.atomic import replacing
 
@@ -42,7 +42,7 @@ class File:
         except FileNotFoundError:
             return "it is missing"
         except (pa.ArrowException, OSError) as error:
-            return f"it cannot be read ({str(error).splitlines()[0]})"
+            return f"it cannot be read ({in_one_line(error)})"
         return None
 
 
@@ -101,7 +101,7 @@ class Table:
             except FileNotFoundError as error:
                 raise InputError(f"{path}: no such table") from error
             except (pa.ArrowException, OSError) as error:
-                raise InputError(f"{path}: torn or not a Parquet file: {str(error).splitlines()[0]}") from error
+                raise InputError(f"{path}: torn or not a Parquet file: {in_one_line(error)}") from error
 
     def read(
         self,

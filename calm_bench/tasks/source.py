@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calm_bench.errors import InputError
+from calm_bench.errors import InputError, in_one_line
 from calm_bench.tasks.columns import check, read_file
 
 if TYPE_CHECKING:
@@ -89,11 +89,6 @@ def _hub_errors(hub: str | None) -> Iterator[None]:
         yield
     except Exception as error:  # datasets, huggingface_hub and its HTTP client each raise their own
         raise InputError(
-            f"cannot load {hub} from the hub ({_reason(error)}): give task.path a local folder with "
+            f"cannot load {hub} from the hub ({in_one_line(error)}): give task.path a local folder with "
             "{train,validation,test}.parquet or .jsonl instead"
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of a foreign error."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -207,7 +207,7 @@ def test_w_and_b_failing_costs_one_line(
     mirror(finished, mode="online")
     assert [entry.levelname for entry in caplog.records] == ["WARNING"]
     assert caplog.records[0].getMessage() == (
-        f"W&B: not mirrored (RuntimeError: the server); {finished.path} is complete"
+        f"W&B: not mirrored (RuntimeError: the server is on fire); {finished.path} is complete"
     )
 
 
@@ -258,6 +258,15 @@ def test_auto_is_online_with_a_key_in_netrc(logged_out: Path, file: str, host: s
     assert resolve_mode("auto") == mode
 
 
+def test_a_key_for_w_and_bs_own_host_is_none_for_another_server(
+    logged_out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (logged_out / ".netrc").write_text(f"machine api.wandb.ai login user password {'a' * 40}\n")
+    (logged_out / ".netrc").chmod(0o600)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert resolve_mode("auto") == "offline"
+
+
 @pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
 def test_wandb_mode_decides_what_auto_means_and_nothing_else(
     logged_out: Path, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -280,6 +289,10 @@ def test_wandb_mode_decides_what_auto_means_and_nothing_else(
         ("WANDB_DIR", "elsewhere", "display_name", "first"),
         ("WANDB_SILENT", "true", "display_name", "first"),
         ("WANDB_INIT_TIMEOUT", "1", "display_name", "first"),
+        ("WANDB_INIT_TIMEOUT", "soon", "display_name", "first"),
+        ("WANDB_TAGS", "t" * 65, "tags", ["demo", "t" * 64, "three"]),
+        ("WANDB_MODE", "", "display_name", "first"),
+        ("WANDB_RUN_GROUP", "", "run_group", "ours"),
         ("WANDB_DATA_DIR", "elsewhere", "display_name", "first"),
     ],
 )
@@ -301,6 +314,10 @@ def test_w_and_bs_variables_are_respected_or_refused_in_words(
     said = [entry.getMessage() for entry in _ours(caplog)]
     if variable == "WANDB_RESUME":
         assert said.pop(0) == "W&B: WANDB_RESUME=must is left aside: every copy of a record is whole"
+    if value == "soon":
+        assert said.pop(0).startswith("W&B: WANDB_INIT_TIMEOUT=soon is left aside: it must be a number of seconds")
+    if len(value) == 65:
+        assert said.pop(0) == f"W&B: WANDB_TAGS: {value} is cut to 64 letters"
     assert len(said) == (0 if variable == "WANDB_SILENT" else 1)
     caplog.clear()
     monkeypatch.delenv(variable)
