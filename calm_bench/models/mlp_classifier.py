@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from calm_bench.errors import InputError
+from calm_bench.models.checkpoint import read_tensors, tensors_in
 
 FILE_NAME = "mlp_classifier.safetensors"
 EPSILON = 1e-6  # of the root mean square, as in T5
@@ -54,13 +54,9 @@ class MlpClassifier(nn.Module):
         path = folder / FILE_NAME
         if not path.exists():
             return None
-        weights = load_file(path)
-        module = cls(width, depth, len(weights.get("hidden.bias", torch.empty(1, 1))[0]))
-        wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-        found = {name: tuple(value.shape) for name, value in weights.items()}
-        if found != wanted:
-            raise InputError(f"{path}: its tensors are {found}, but a model of d={width} and L={depth} needs {wanted}")
-        module.load_state_dict(weights)
+        hidden = (tensors_in(path).get("hidden.bias") or (1,))[-1]
+        module = cls(width, depth, hidden)
+        module.load_state_dict(read_tensors(path, {name: value.shape for name, value in module.state_dict().items()}))
         return module
 
 
