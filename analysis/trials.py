@@ -44,8 +44,11 @@ def trials(
         if not run.has("generations") or not own.get("trials") or not isinstance(name, str) or name not in METHODS:
             continue
         outcomes = run.outcomes
+        joint = own.get("joint") and METHODS[name].guarantee == "probability"
+        together = len(outcomes.grids) * len([*own["textual"], *own["risk"]]) if joint else 1
         for epsilon in epsilons or [own["epsilon"]]:
-            settings = Settings(epsilon, METHODS[name], own["trials"], own["fraction"], own["seed"])
+            splits = own["trials"], own["fraction"], own["seed"], own.get("unit", "example")
+            settings = Settings(epsilon, METHODS[name], *splits, together=together)
             for promise in promises(outcomes, {objective: deltas or DELTAS[objective]}, settings, measures):
                 rows += [{"run_id": about["run_id"], "group": about["group"], **row} for row in promise.rows()[1:]]
     if not rows:

@@ -4,6 +4,7 @@ from typing import Literal
 
 BaselineName = Literal["static", "oracle"]
 CalibrationMethod = Literal["ltt", "ucb", "crc", "naive", "ltt-hoeffding", "ltt-wsr", "ltt-bonferroni"]
+CalibrationUnit = Literal["example", "cluster"]
 ClassifierObjective = Literal["independent", "geometric"]
 DecayForm = Literal["additive", "multiplicative", "none"]
 DecodingDtype = Literal["float32", "bfloat16"]

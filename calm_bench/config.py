@@ -57,6 +57,7 @@ class TaskConfig(Options, group="task"):
     max_source_tokens: Tokens = MISSING
     max_new_tokens: Tokens = MISSING
     tau: dict[str, NonNegative] = field(default_factory=dict)
+    cluster: Name | None = None
     quality: dict[str, Any] = field(default_factory=dict)
     similarity: dict[str, Any] = field(default_factory=dict)
     beside: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +122,8 @@ class CalibrationConfig(Options, group="calibration"):
     risk: list[Probability] = MISSING
     epsilon: Probability = MISSING
     method: Any = MISSING  # a name, or a _target_ with its arguments
+    unit: Annotated[str, OneOf(choices.CalibrationUnit)] = "example"
+    joint: bool = False
     trials: Annotated[int, Interval(0, 100_000)] = MISSING
     fraction: Probability = MISSING
     seed: Seed = MISSING

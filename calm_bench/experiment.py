@@ -19,7 +19,7 @@ from calm_bench.stages.grids import make_grids
 from calm_bench.stages.precision import float32_agreement
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probe import ask
-from calm_bench.stages.promise import certificates, frontier, make_promises, method_of
+from calm_bench.stages.promise import certificates, foresee, frontier, make_promises, method_of
 from calm_bench.stages.score import Scored, score_all
 from calm_bench.stages.timing import measure_time, with_seconds
 from calm_bench.tasks.task import Example, Task
@@ -73,6 +73,8 @@ def data(config: Config) -> tuple[Task, list[Example]]:
     examples = task.examples(task.split, config.limit)
     references = [example.references for example in examples]
     doubts = [metric.unsuited(references) for metric in (task.quality, task.similarity, *task.beside.values())]
+    n_grids = len(config.measure) + ("static" in config.baselines)
+    doubts += foresee(config.calibration, n_grids, [example.cluster for example in examples])
     for doubt in dict.fromkeys(filter(None, doubts)):
         log.warning(doubt)
     return task, examples

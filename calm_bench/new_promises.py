@@ -35,7 +35,7 @@ from calm_bench.stages.score import Statistics, statistics
 if TYPE_CHECKING:
     from calm_bench.metrics.metric import Metric
 
-PROMISE = ["objective", "delta", "epsilon", "measure", "method"]
+PROMISE = ["objective", "delta", "epsilon", "measure", "method", "unit", "together"]
 FIXED = ("fraction", "seed", "bootstrap_seed")
 HELP = """\
   python -m calm_bench.certify runs/demo-1a2b3c4d5e calibration.risk=[0.03]
@@ -49,6 +49,8 @@ What is not given is what the run was given. Options:
   calibration.method=NAME     {methods}; or
                               calibration.method={{_target_: module.Class}} with --allow module
   calibration.trials=N        random splits that check each promise; 0 for none
+  calibration.unit=UNIT       example, or cluster: a promise about later clusters, such as articles
+  calibration.joint=true      all promises asked for hold at once with probability 1 - epsilon
 
 calibration.fraction and the seeds stay the run's own: all its promises are checked on the same splits.
 Choosing a tolerance after having seen its result is not covered by a promise: decide first, then certify.
@@ -175,7 +177,7 @@ def add(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) -> l
         "",
         *summary.table(run, asked),
         "",
-        *summary.in_words(asked),
+        *summary.in_words(run, asked),
         "",
         f"promises added: {len(asked) - before}, there before: {before}; rows added: {(~wanted.isin(there)).sum()}",
         f"run: {run.path}",

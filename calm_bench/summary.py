@@ -6,14 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from calm_bench.calibration.promise import promise
+from calm_bench.calibration import METHODS, held_out, smallest_n
+from calm_bench.calibration.promise import STATIC, promise
 from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 
 LEGEND = (
     "layers and score: over all examples, which also calibrated; seconds: one text at batch 1, encoder included;",
-    "broken: share of the random splits whose held-out mean loss exceeded δ. A promise allows a share of ε, and finite",
-    "held-out parts allow somewhat more. Where ε is empty, the method gives no such probability.",
+    "held out: mean loss on the held-out parts of random splits, 95% interval; above δ: in how many splits it was so.",
+    "Splits share examples and their parts are small, so that this count is not the share ε of promises that may fail.",
 )
 
 ARM_RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
@@ -31,9 +32,9 @@ def lines(run: Run) -> list[str]:
         *table(run, issued(run)),
         "",
         *_beside(run.info["summary"].get("beside", []), run.read("rules")),
-        *speed_lines(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
+        *_speed(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
         *_precision(run),
-        *in_words(issued(run)),
+        *in_words(run, issued(run)),
     ]
 
 
@@ -56,15 +57,35 @@ def issued(run: Run) -> pd.DataFrame:
 def table(run: Run, certificates: pd.DataFrame) -> list[str]:
     """The full model, a line for each of these certificates, and the legend."""
     frontier = named(run.read("frontier"), run.read("rules"))
-    return [*_aligned(_certified(certificates, run.read("certificates"), frontier)), "", *LEGEND]
+    rows = _certified(certificates, run.read("certificates"), frontier)
+    return [*_aligned(rows), "", *LEGEND, *_kinds(certificates)]
 
 
-def in_words(certificates: pd.DataFrame) -> list[str]:
-    """The promise of each certified threshold, and how many promises only the full model keeps."""
-    kept = certificates[certificates["threshold"].notna()]
-    by_full = len(certificates) - len(kept)
-    lacking = f"no threshold was certified for {by_full} of {len(certificates)} promises"
-    return [*(f"promise: {text}" for text in kept["promise"]), *([lacking] if by_full else [])]
+def in_words(run: Run, certificates: pd.DataFrame) -> list[str]:
+    """The promise of each certified threshold, and why the others have none."""
+    by_full = certificates[certificates["threshold"].isna()]
+    words = [f"promise: {text}" for text in certificates.loc[certificates["threshold"].notna(), "promise"]]
+    if len(by_full):
+        rules = named(run.read("frontier"), run.read("rules")).set_index("rule")
+        words.append(f"no threshold was certified for {len(by_full)} of {len(certificates)} promises:")
+        words += [f"  {row['measure']}, {_reason(row, rules)}" for _, row in by_full.iterrows()]
+    if by_full["nearest_delta"].notna().any():
+        words.append("(a nearest δ is a hint for other examples: chosen after the losses were seen, it is no promise)")
+    return words
+
+
+def _reason(row: pd.Series, rules: pd.DataFrame) -> str:
+    """Why only the full model keeps a promise, and which tolerance would have been certified."""
+    text = f"{row['objective']} δ = {row['delta']:g}: "
+    method = METHODS.get(row["method"])
+    needed = smallest_n(method, row["delta"], row["epsilon"] / row["together"]) if method else 1
+    if needed is None or needed > row["n_calibration"]:
+        text += f"n = {row['n_calibration']} cannot certify it ({needed or 'over a million'} needed); "
+    if pd.isna(row["nearest_delta"]):
+        return f"{text}no δ below 1 would have been certified"
+    rule = rules.loc[row["nearest_rule"]]
+    at = f"{'' if row['measure'] == STATIC else 'threshold '}{_threshold(rule)}, {rule['mean_exit_layer']:.2f} layers"
+    return f"{text}nearest certified δ = {row['nearest_delta']:g} ({at})"
 
 
 def _promise(row: pd.Series) -> str:
@@ -76,22 +97,40 @@ def _promise(row: pd.Series) -> str:
         measure=row["measure"],
         n=row["n_calibration"],
         threshold=None if pd.isna(row["threshold"]) else row["threshold"],
+        unit=row["unit"],
+        together=row["together"],
     )
+
+
+def _kinds(certificates: pd.DataFrame) -> list[str]:
+    """Which promises share an ε, and of what n counts."""
+    sure = certificates[certificates["guarantee"] == "probability"]
+    texts = {
+        "ε: of each promise by itself; all of them together hold less surely (calibration.joint=true)"
+        if together == 1
+        else f"ε: of all {together} promises at once"
+        for together in sure["together"].unique()
+    }
+    units = sorted(set(certificates["unit"]) - {"example"})
+    return [*sorted(texts), *(f"n and held-out losses: of {unit}s" for unit in units)]
 
 
 def _certified(issued: pd.DataFrame, certificates: pd.DataFrame, frontier: pd.DataFrame) -> list[list[str]]:
     full = frontier[frontier["measure"] == "full"].iloc[0]
-    rows = [
-        ["measure", "objective", "method", "δ", "threshold", "layers", "score", "seconds", "speedup", "ε", "broken"],
-        ["full model", "", "", "", "", *_rule(full), "", ""],
-    ]
+    head = ["measure", "objective", "method", "δ", "ε", "threshold", "layers", "score", "seconds", "speedup"]
+    rows = [[*head, "held out", "above δ"], ["full model", "", "", "", "", "", *_rule(full), "", ""]]
     for _, row in issued.iterrows():
         rule = frontier[frontier["rule"] == row["rule"]].iloc[0]
-        threshold = "full model" if pd.isna(row["threshold"]) else f"{row['threshold']:g}"
-        what = [row["measure"], row["objective"], row["method"], f"{row['delta']:g}", threshold]
-        sure = row["guarantee"] == "probability"
-        rows.append([*what, *_rule(rule), f"{row['epsilon']:g}" if sure else "", _broken(certificates, row)])
+        epsilon = f"{row['epsilon']:g}" if row["guarantee"] == "probability" else ""
+        what = [row["measure"], row["objective"], row["method"], f"{row['delta']:g}", epsilon, _threshold(row)]
+        rows.append([*what, *_rule(rule), *_held_out(certificates, row)])
     return rows
+
+
+def _threshold(row: pd.Series) -> str:
+    if pd.isna(row["threshold"]):
+        return "full model"
+    return f"layer {row['threshold']:g}" if row["measure"] == STATIC else f"{row['threshold']:g}"
 
 
 def _rule(point: pd.Series) -> list[str]:
@@ -100,11 +139,15 @@ def _rule(point: pd.Series) -> list[str]:
     return [f"{point['mean_exit_layer']:.2f}", f"{point['score']:.1f}", seconds, speedup]
 
 
-def _broken(certificates: pd.DataFrame, row: pd.Series) -> str:
-    names = ["objective", "delta", "epsilon", "measure", "method"]
+def _held_out(certificates: pd.DataFrame, row: pd.Series) -> list[str]:
+    """The mean loss on held-out parts with its interval, and in how many splits it was above δ."""
+    names = ["objective", "delta", "epsilon", "measure", "method", "unit", "together"]
     trials = certificates[(certificates[names] == row[names]).all(axis=1) & certificates["trial"].notna()]
-    broken = trials["test_loss"] > row["delta"]
-    return f"{broken.mean():.2f} ({broken.sum()}/{len(trials)})" if len(trials) else ""
+    if not len(trials):
+        return ["", ""]
+    found = held_out(trials["test_loss"], int(trials["n_calibration"].iloc[0]), int(row["n_calibration"]))
+    interval = f" ({max(found.low, 0):.3f} to {found.high:.3f})" if found.low < found.high else ""
+    return [f"{found.mean:.3f}{interval}", f"{(trials['test_loss'] > row['delta']).sum()}/{len(trials)}"]
 
 
 def _beside(entries: list[dict[str, Any]], rules: pd.DataFrame) -> list[str]:
@@ -118,7 +161,7 @@ def _beside(entries: list[dict[str, Any]], rules: pd.DataFrame) -> list[str]:
     return [*_aligned(rows), ""]
 
 
-def speed_lines(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:
+def _speed(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:
     """The seconds of each arm, where more was timed than the rules alone."""
     blocks = []
     if any(arm["over_ideal"] == arm["over_ideal"] or arm["arm"] == "generate()" for arm in arms):

@@ -143,7 +143,7 @@ def recorded(run: Run) -> pd.DataFrame:
 def test_without_a_change_nothing_is_added(run: Run) -> None:
     before = {path.name: path.read_bytes() for path in run.path.glob("*.*")}
     printed = again(run)
-    assert printed[-2] == "promises added: 0, there before: 4; rows added: 0"
+    assert printed[-2] == "promises added: 0, there before: 6; rows added: 0"
     assert printed[-1] == f"run: {run.path}"
     assert {path.name: path.read_bytes() for path in run.path.glob("*.parquet")}.items() <= before.items()
     assert Run.open(run.path).info == run.info
@@ -159,13 +159,13 @@ def test_rows_equal_those_of_a_run_with_these_settings(run: Run, scored: Tables)
     added = after[len(before) :].reset_index(drop=True)
     pd.testing.assert_frame_equal(added, expected, check_dtype=False)
     assert added["test_score"].nunique() > 5
-    assert Run.open(run.path).info["promises"][4:] == [promise.certificate.promise for promise in promises]
+    assert Run.open(run.path).info["promises"][6:] == [promise.certificate.promise for promise in promises]
 
 
 def test_only_what_lacks_is_added(run: Run) -> None:
     printed = again(run, "calibration.risk=[0.2,0.25]", "calibration.trials=8")
     rows = recorded(run)
-    assert printed[-2] == "promises added: 2, there before: 4; rows added: 26"
+    assert printed[-2] == "promises added: 3, there before: 6; rows added: 39"
     assert not rows.duplicated([*new_promises.PROMISE, "trial"]).any()
     sizes = rows[rows["trial"].notna()].groupby(["objective", "delta", "measure"]).size()
     assert set(sizes) == {8}
@@ -183,12 +183,14 @@ def test_more_trials_go_on_with_the_same_splits(run: Run, scored: Tables) -> Non
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
 
-def test_the_table_names_the_method_and_shows_broken_promises_beside_epsilon(run: Run) -> None:
-    header, _, *rows = again(run, "calibration.method=naive", "calibration.textual=[]", "calibration.epsilon=0.1")[2:6]
-    assert header.split()[-2:] == ["ε", "broken"]
-    assert [row.split()[:4] for row in rows] == [[measure, "risk", "naive", "0.2"] for measure in ("softmax", "state")]
+def test_the_table_names_the_method_and_shows_epsilon_only_where_it_is_promised(run: Run) -> None:
+    header, _, *rows = again(run, "calibration.method=naive", "calibration.textual=[]", "calibration.epsilon=0.1")[2:7]
+    assert header.split()[3:6] == ["δ", "ε", "threshold"]
+    places = {"softmax": "0.5", "state": "0.5", "static": "layer"}
+    assert [row.split()[:5] for row in rows] == [[name, "risk", "naive", "0.2", at] for name, at in places.items()]
     promised = next(line for line in summary.lines(Run.open(run.path)) if line.startswith("softmax"))
-    assert promised.split()[-3:-1] == ["0.1", "0.00"]
+    assert promised.split()[3:5] == ["0.3", "0.1"]
+    assert promised.split()[-1].endswith("/6")
 
 
 @pytest.mark.parametrize(
@@ -293,14 +295,15 @@ def test_the_command_on_a_real_record(tiny_checkpoint: Path, tmp_path: Path) -> 
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     options = ["calibration.risk=[0.03,0.3]", "calibration.textual=[]"]
-    subprocess.run([sys.executable, "-c", program, folder, *options], cwd=tmp_path, check=True)
-    assert len(recorded(before)) == (4 + 2) * 3 * 6
+    words = [sys.executable, "-c", program, folder, *options]
+    subprocess.run(words, cwd=tmp_path, env=cli.environment(), check=True)
+    assert len(Run.open(before.path).read("certificates")) == (4 + 2) * 4 * 6
 
     done = cli.run(folder, "calibration.epsilon=0.2", cwd=tmp_path, module="calm_bench.certify")
     assert done.returncode == 0, done.stderr
-    assert "promises added: 12, there before: 0" in done.stdout
+    assert "promises added: 16, there before: 0" in done.stdout
     assert done.stdout.splitlines()[-1] == f"run: {folder}"
-    assert len(json.loads((tmp_path / folder / "run.json").read_text())["promises"]) == 12 + 6 + 12
+    assert len(json.loads((tmp_path / folder / "run.json").read_text())["promises"]) == 16 + 8 + 16
 
     again = cli.run(*short, cwd=tmp_path)  # the main command shows them too
     assert again.returncode == 0, again.stderr

@@ -53,7 +53,7 @@ def test_the_commands_run_as_they_are_printed(outside: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("run: ")]
     run = Run.open(outside / "examples/extending" / line.removeprefix("run: "))
-    assert {"softmax", "agree"} == set(run.read("certificates")["measure"])
+    assert {"softmax", "agree", "static"} == set(run.read("certificates")["measure"])
     assert set(run.read("certificates")["method"]) == {"cautious"}
     assert run.info["config"]["task"]["name"] == "shout"
     assert list((outside / "examples/extending/figures").glob("lengths-*.png"))

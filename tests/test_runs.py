@@ -34,8 +34,8 @@ def test_the_record_is_complete(undisturbed: Run) -> None:
     assert len(frontier) == 1 + 1 + 3 + 3 * 19  # full, oracle, every static layer, three measures
     assert len(undisturbed.read("generations")) == 300 * len(frontier)
     certificates = undisturbed.read("certificates")
-    assert len(certificates) == 4 * 3 * (1 + 5)
-    assert len(undisturbed.info["promises"]) == 12
+    assert len(certificates) == 4 * 4 * (1 + 5)  # three measures and the static baseline
+    assert len(undisturbed.info["promises"]) == 16
     assert undisturbed.info["peak_memory_mb"] < 3000
     assert not (undisturbed.path / "figures").exists()  # it was asked for none
 

@@ -1,4 +1,4 @@
-"""How often a promise broke on held-out texts, against how often it may: a check of the guarantee."""
+"""In how many splits the held-out mean was above delta, against epsilon: a rough check of the guarantee."""
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,9 @@ EPSILONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 def broken_promises(frame: pd.DataFrame) -> Figure:
     """Share of trials whose held-out loss exceeds delta, against epsilon, one panel per objective and delta.
 
-    frame: rows of certificates.parquet or of `analysis.trials`, which has several epsilon. The dashed diagonal is what
-    the promise allows. The held-out part is finite and trials of one set overlap, so a point may lie above it by
-    chance.
+    frame: rows of certificates.parquet or of `analysis.trials`, which has several epsilon. A promise is about the true
+    mean and may fail with probability epsilon, the dashed diagonal; held-out means of few texts scatter about it and
+    trials of one set overlap, so that points above the diagonal refute nothing.
 
     Raises:
         InputError: no trials.
@@ -51,7 +51,7 @@ def broken_promises(frame: pd.DataFrame) -> Figure:
                 share = panel[panel["measure"] == measure].groupby("epsilon")["broken"].mean()
                 colour, marker = style.look(measure)
                 ax.plot(share.index, share.to_numpy(), color=colour, marker=marker, label=measure, clip_on=False)
-            ax.plot([0, most], [0, most], color=style.INK, linestyle="--", linewidth=0.8, label="allowed")
+            ax.plot([0, most], [0, most], color=style.INK, linestyle="--", linewidth=0.8, label="share = ε")
             ax.set_title(f"{objective}, δ = {delta:g}")
         for ax in axes.flat[len(panels) :]:
             ax.set_visible(False)
@@ -67,9 +67,9 @@ def broken_promises(frame: pd.DataFrame) -> Figure:
         trials = rows.groupby(["objective", "delta", "measure", "epsilon"]).size().max()
         said = (f"n = {rows['n_calibration'].max()}", f"{trials} trials")
         for ax in axes[-1]:
-            ax.set_xlabel("allowed share of failures ε")
+            ax.set_xlabel("ε")
         for ax in axes[:, 0]:
-            ax.set_ylabel("promises broken")
+            ax.set_ylabel("splits above δ")
         fig.suptitle(style.caption(frame, *said, width=fig.get_figwidth()), fontsize=8)
         style.legend(fig, axes.flat[0], columns=4)
     return fig
@@ -87,4 +87,4 @@ def _of(part: Records) -> Figure:
     return broken_promises(pd.concat(again, ignore_index=True))
 
 
-OUTPUTS = (Output("broken-promises", "Broken promises against ε", "", _of, lone=True),)
+OUTPUTS = (Output("broken-promises", "Broken promises against ε", "", _of),)

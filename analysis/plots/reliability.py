@@ -70,11 +70,5 @@ def reliability(frame: pd.DataFrame) -> Figure:
 
 
 OUTPUTS = (
-    Output(
-        "reliability",
-        "Confidence against agreement",
-        "",
-        lambda part: reliability(part.probe("reliability")),
-        lone=True,
-    ),
+    Output("reliability", "Confidence against agreement", "", lambda part: reliability(part.probe("reliability"))),
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.tables.certified import held_out_words
 from calm_bench.calibration import METHODS
 from calm_bench.calibration.methods import Guarantee
 from calm_bench.calibration.promise import promise
@@ -13,11 +14,12 @@ HEADLINES = {
     "textual": "Texts differ from the full model's by at most {delta:g} on average",
     "risk": "At most {delta:g} of the score is lost on average",
 }
+UNITS = {"example": "texts", "cluster": "clusters of texts"}
 TERMS: dict[Guarantee | None, str] = {
-    "probability": "with probability {sure:g} over the draw of n = {n} calibration texts",
-    "expectation": "on average over draws of n = {n} calibration texts",
-    "none": "on these n = {n} calibration texts; nothing is promised about others",
-    None: "on n = {n} calibration texts; what the method guarantees is not known here",
+    "probability": "ε = {epsilon:g}{shared}: with probability {sure:g} over the draw of n = {n} calibration {units}",
+    "expectation": "on average over draws of n = {n} calibration {units}",
+    "none": "on these n = {n} calibration {units}; nothing is promised about others",
+    None: "on n = {n} calibration {units}; what the method guarantees is not known here",
 }
 
 
@@ -25,10 +27,11 @@ TERMS: dict[Guarantee | None, str] = {
 class Promise:
     """One certificate.
 
-    state: "held"; "broke" (more often than ε allows, or on average where the method promises an average); "untested"
-        (no held-out texts); "full model" (no threshold passed); "not judged" (no guarantee that is known here).
-    measure, threshold: the rule (None: the full model). facts: its layers, its speedup, and the trials in which it
-        held, a few words each.
+    state: "held" (the mean loss on held-out texts is at most δ); "broke" (all of its 95% interval lies above δ);
+        "unclear" (it is above δ, within its noise); "untested" (no held-out texts); "full model" (no threshold passed);
+        "not judged" (no guarantee that is known here).
+    measure, threshold: the rule (None: the full model). facts: its layers, its speedup, and its loss on held-out texts,
+        a few words each.
     sentence: the promise in full. outcome: how it fared on held-out texts.
     """
 
@@ -50,11 +53,11 @@ class Tolerance:
 
 
 def tolerances(certified: pd.DataFrame, layers: int, similarity: str) -> list[Tolerance]:
-    """The rows of `tables.certified`, by objective, δ, ε and method.
+    """The rows of `tables.certified`, by objective, δ, ε, method, unit and how many promises share ε.
 
     layers: L of the model. similarity: the name of what the losses are one minus of.
     """
-    keys = ["objective", "delta", "epsilon", "method"]
+    keys = ["objective", "delta", "epsilon", "method", "unit", "together"]
     return [_tolerance(rows.to_dict("records"), layers, similarity) for _, rows in certified.groupby(keys, sort=False)]
 
 
@@ -68,11 +71,12 @@ def verdict(tolerances: list[Tolerance]) -> str:
         return (
             f"For none of {len(states)} promises did a threshold pass: the full model runs, all layers for each token."
         )
-    held, broke = early.count("held"), early.count("broke")
+    held, broke, unclear = (early.count(state) for state in ("held", "broke", "unclear"))
     if held == len(early):
         fared = {1: "it held", 2: "both held"}.get(held, f"all {held} held") + " on held-out texts"
     else:
-        counts = ((held, "held"), (broke, "broke"), (len(early) - held - broke, "could not be tested"))
+        untested = len(early) - held - broke - unclear
+        counts = ((held, "held"), (broke, "broke"), (unclear, "unclear"), (untested, "could not be tested"))
         fared = "on held-out texts " + ", ".join(f"{count} {what}" for count, what in counts if count)
     words = f"For {len(early)} of {len(states)} promises a threshold was certified; {fared}."
     others = len(states) - len(early)
@@ -84,59 +88,66 @@ def verdict(tolerances: list[Tolerance]) -> str:
 def _tolerance(rows: list[dict[Any, Any]], layers: int, similarity: str) -> Tolerance:
     first = rows[0]
     objective, delta, epsilon = str(first["objective"]), float(first["delta"]), float(first["epsilon"])
-    method = METHODS.get(str(first["method"]))
-    terms = TERMS[method.guarantee if method else None].format(sure=1 - epsilon, n=first["n"])
+    shared = f" for all {first['together']} promises at once" if first["together"] > 1 else ""
+    terms = TERMS[_guarantee(first)].format(
+        epsilon=epsilon, shared=shared, sure=1 - epsilon, n=first["n"], units=UNITS[str(first["unit"])]
+    )
     loss = f"1 − {similarity}" if objective == "textual" else f"score: {similarity}"
     return Tolerance(
         headline=HEADLINES.get(objective, f"{objective} loss at most {{delta:g}} on average").format(delta=delta),
-        terms=f"{objective} consistency ({loss}), δ = {delta:g}, ε = {epsilon:g}, {first['method']}: {terms}.",
+        terms=f"{objective} consistency ({loss}), δ = {delta:g}, {first['method']}, {terms}.",
         promises=tuple(_promise(row, layers) for row in rows),
     )
 
 
 def _promise(row: dict[Any, Any], layers: int) -> Promise:
     threshold = None if pd.isna(row["threshold"]) else float(row["threshold"])
-    trials, kept = int(row["trials"]), int(row["trials"]) - int(row["broken"] if row["trials"] else 0)
-    state, outcome = _outcome(row, threshold, trials, kept)
+    state, outcome = _outcome(row, threshold)
     facts = [f"{row['layers']:.2f} of {layers} layers"] if threshold is not None else ["no threshold passed"]
     if threshold is not None and pd.notna(row["speedup"]):
         facts.append(f"speedup {row['speedup']:.2f}")
-    if threshold is not None and trials:
-        facts.append(f"{kept} of {trials} trials")
+    if threshold is not None and row["trials"]:
+        facts.append(f"held-out loss {row['test_loss']:.3f}")
     return Promise(state, str(row["measure"]), threshold, tuple(facts), _sentence(row, threshold), outcome)
 
 
-def _sentence(row: dict[Any, Any], threshold: float | None) -> str:
+def _guarantee(row: dict[Any, Any]) -> Guarantee | None:
+    """That of the row's method; None for one from outside the package, which a record cannot vouch for."""
     method = METHODS.get(str(row["method"]))
-    if method is None:  # from outside the package: what it guarantees is not known here
-        return f"Chosen by {row['method']} on n = {row['n']} calibration examples."
+    return method.guarantee if method else None
+
+
+def _sentence(row: dict[Any, Any], threshold: float | None) -> str:
+    guarantee = _guarantee(row)
+    if guarantee is None:
+        return f"Chosen by {row['method']} on n = {row['n']} calibration {row['unit']}s."
     return promise(
-        method.guarantee,
+        guarantee,
         objective=row["objective"],
         delta=float(row["delta"]),
         epsilon=float(row["epsilon"]),
         measure=str(row["measure"]),
         n=int(row["n"]),
         threshold=threshold,
+        unit=row["unit"],
+        together=int(row["together"]),
     )
 
 
-def _outcome(row: dict[Any, Any], threshold: float | None, trials: int, kept: int) -> tuple[str, str]:
-    method = METHODS.get(str(row["method"]))
-    guarantee = method.guarantee if method else None
-    counted = f"{kept} of {trials} trials held, mean loss on held-out texts {row['test_loss']:.3f}"
-    untested = "Not tested: no texts were held out."
-    if guarantee not in ("probability", "expectation"):
-        return "not judged", f"No promise to judge: {counted}." if trials else untested
-    if threshold is None:
-        return "full model", f"On parts of the texts: {counted}." if trials else untested
+def _outcome(row: dict[Any, Any], threshold: float | None) -> tuple[str, str]:
+    trials, delta = int(row["trials"]), float(row["delta"])
     if not trials:
-        return "untested", untested
-    delta, allowed = float(row["delta"]), float(row["epsilon"])
-    if guarantee == "expectation":
-        state = "held" if row["test_loss"] <= delta else "broke"
-        return state, f"{state.capitalize()}, as an average over trials at most {delta:g} was promised: {counted}."
-    if trials - kept <= allowed * trials:
-        return "held", f"Held: {counted}."
-    words = f"Broke in {trials - kept} of {trials} trials, more than the {allowed:.0%} allowed: {counted}."
-    return "broke", f"{words} Few held-out texts and overlapping trials can do this by chance."
+        untested = "full model" if threshold is None else "untested"
+        judged = _guarantee(row) in ("probability", "expectation")
+        return untested if judged else "not judged", "Not tested: no texts were held out."
+    splits = f"{int(row['broken'])} of {trials} overlapping splits above δ"
+    found = f"mean loss on held-out texts {held_out_words(row)}, {splits}"
+    if _guarantee(row) not in ("probability", "expectation"):
+        return "not judged", f"No promise to judge: {found}."
+    if threshold is None:
+        return "full model", f"On parts of the texts: {found}."
+    if row["test_loss"] <= delta:
+        return "held", f"Held: {found}."
+    if row["test_loss_low"] > delta:
+        return "broke", f"Broke, for all of the interval lies above δ = {delta:g}: {found}."
+    return "unclear", f"Above δ = {delta:g}, but within the noise of so few held-out texts: {found}."

@@ -1,6 +1,6 @@
 """Repeated random splits: calibrate on one part, look at the rest (CALM section 5 and Appendix B)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +35,10 @@ class Trials:
     def n_calibration(self) -> int:
         """Number of calibration examples, the same in every trial."""
         return int(self.calibration[0].sum())
+
+    def seen_as(self, units: np.ndarray) -> "Trials":
+        """The same trials where the unit that was split is `units` (m,) of each of m examples, numbers from 0."""
+        return replace(self, calibration=self.calibration[:, units])
 
     def test_means(self, values: ArrayLike, full: ArrayLike) -> FloatArray:
         """Mean over each trial's test part of a quantity at its certified threshold, (n_trials,).

@@ -9,7 +9,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from calm_bench.calibration import Grid, Outcomes
+from calm_bench.calibration import Grid, Outcomes, cluster_numbers
+from calm_bench.calibration.clusters import Numbers
+from calm_bench.calibration.promise import STATIC
 from calm_bench.errors import InputError
 from calm_bench.records.store import Run
 
@@ -19,9 +21,10 @@ COLUMNS = ("n_tokens", "mean_exit_layer", "textual_loss", "risk_loss", "flops_el
 
 def outcomes(run: Run) -> Outcomes:
     """What a finished run's rules did on its examples. Raises InputError as `by_rule` and `outcomes_of` do."""
-    rules, examples = run.read("rules"), run.read("examples", ["example"])
+    rules, examples = run.read("rules"), run.read("examples", ["example", "cluster"])
     batches = run.table("generations").batches(["example", "rule", *COLUMNS])
-    return outcomes_of(rules, by_rule(batches, COLUMNS, len(rules), len(examples)))
+    clusters = cluster_numbers(examples.sort_values("example")["cluster"].tolist())
+    return outcomes_of(rules, by_rule(batches, COLUMNS, len(rules), len(examples)), clusters)
 
 
 def by_rule(
@@ -43,11 +46,14 @@ def by_rule(
     return dict(zip(columns, values, strict=True))
 
 
-def outcomes_of(rules: pd.DataFrame, columns: Mapping[str, Floats]) -> Outcomes:
+def outcomes_of(rules: pd.DataFrame, columns: Mapping[str, Floats], clusters: Numbers | None = None) -> Outcomes:
     """`COLUMNS`, each (R, E), as outcomes of `rules`, the table of that name; InputError without a full model."""
     full = rules.loc[rules["kind"] == "full", "rule"]
     if len(full) != 1:
         raise InputError("rules: one must be the full model")
+    depth = rules.loc[full.index[0], "last_layer"]
+    static = rules[(rules["kind"] == STATIC) & (rules["last_layer"] < depth)].sort_values("last_layer", ascending=False)
+    baseline = [Grid(STATIC, static["last_layer"].to_numpy(np.float64), static["rule"].to_numpy())]
     return Outcomes(
         losses={"textual": columns["textual_loss"], "risk": columns["risk_loss"]},
         tokens=columns["n_tokens"],
@@ -57,5 +63,7 @@ def outcomes_of(rules: pd.DataFrame, columns: Mapping[str, Floats]) -> Outcomes:
         grids=[
             Grid(str(measure), grid["threshold"].to_numpy(np.float64), grid["rule"].to_numpy())
             for measure, grid in rules[rules["kind"] == "adaptive"].groupby("measure", sort=False)
-        ],
+        ]
+        + baseline * bool(len(static)),
+        clusters=clusters,
     )

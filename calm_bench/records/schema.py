@@ -121,15 +121,19 @@ CERTIFICATES = pa.schema(
     [
         column("objective", _TEXT),  # textual or risk
         column("delta", _FLOAT64),  # tolerance on the mean loss, in (0, 1)
-        column("epsilon", _FLOAT64),  # probability with which the promise may fail, in (0, 1)
-        column("measure", _TEXT),  # the confidence measure
+        column("epsilon", _FLOAT64),  # probability with which the promise may fail, in (0, 1); only of that guarantee
+        column("measure", _TEXT),  # the confidence measure, or static
         column("method", _TEXT),  # ltt, or a method to compare it with
         column("guarantee", _TEXT),  # of the method: a probability (1 - ε), an expectation, or none
         column("trial", _INT32, null=True),  # from 0; null: certified on all examples, nothing held out
-        column("n_calibration", _INT32),  # examples that the test read
+        column("unit", _TEXT),  # what was drawn and is promised about: example or cluster
+        column("together", _INT32),  # promises that ε covers at once; 1: each by itself
+        column("n_calibration", _INT32),  # units that the test read
         column("rule", _INT32),  # the certified one; the full model where no threshold was accepted
         column("p_value", _FLOAT64, null=True),  # of the certified λ
-        column("test_loss", _FLOAT64, null=True),  # mean loss on the held-out examples
+        column("nearest_delta", _FLOAT64, null=True),  # where only the full model will do (no trial): the smallest
+        column("nearest_rule", _INT32, null=True),  # δ that would have been certified, and its rule (as in rules)
+        column("test_loss", _FLOAT64, null=True),  # mean loss on the held-out units
         column("test_score", _FLOAT64, null=True),  # quality metric on the held-out examples, 0..100
         column("mean_exit_layer", _FLOAT64),  # of the certified rule; held-out examples in a trial, else all
         column("flops_reduction", _FLOAT64),  # of the certified rule, formula of Elbayad et al.
@@ -148,7 +152,7 @@ TIMINGS = pa.schema(
         column("repeat", _INT16),  # from 0
         column("order", _INT32),  # when it ran, from 0 over all arms
         column("seconds", _FLOAT64),  # wall clock of encoder and decoder
-        column("encoder_seconds", _FLOAT64),  # the encoder's part of it; of a peer, its seconds for a text of one token
+        column("encoder_seconds", _FLOAT64, null=True),  # the encoder's part of it; null for a peer
         column("n_tokens", _INT32),  # as in generations
         column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
         column("weight_bytes", _INT64, null=True),  # of weights that were read; null where nobody counts them

@@ -140,6 +140,7 @@ def decode_all(
         "device": model.device.type,
         "task": identity.of_task(task, task.split),
         "examples": [example.id for example in examples],
+        "cluster": task.cluster,
         "rules": [str(rule) for rule in rules],
         "chunk": CHUNK,
     }
@@ -178,7 +179,7 @@ def _chunk(
             "example": first + number,
             "id": example.id,
             "split": task.split,
-            "cluster": None,
+            "cluster": example.cluster,
             "source": example.source,
             "references": list(example.references),
             "n_source_tokens": len(source),

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
 from calm_bench import bootstrap
 from calm_bench.build import build
-from calm_bench.calibration import METHODS, Method, Outcomes, Promise, Settings, promises
-from calm_bench.calibration.promise import Objective
+from calm_bench.calibration import (
+    METHODS,
+    Method,
+    Outcomes,
+    Promise,
+    Settings,
+    cluster_numbers,
+    promises,
+    smallest_n,
+)
+from calm_bench.calibration.methods import shared_level
+from calm_bench.calibration.parts import random_parts
+from calm_bench.calibration.promise import OBJECTIVES, Objective, Unit
 from calm_bench.config import CalibrationConfig
+from calm_bench.errors import InputError
 from calm_bench.records.schema import CERTIFICATES
 from calm_bench.stages.score import Floats, Statistics
 
@@ -61,9 +73,50 @@ def method_of(calibration: CalibrationConfig, within: Sequence[str] | None = Non
 def make_promises(outcomes: Outcomes, calibration: CalibrationConfig, method: Method) -> list[Promise]:
     """The promise of every objective, tolerance and measure that the options ask for."""
     tolerances: dict[Objective, list[float]] = {"textual": calibration.textual, "risk": calibration.risk}
-    about = calibration
-    settings = Settings(about.epsilon, method, about.trials, about.fraction, about.seed)
+    about, n_promises = calibration, sum(map(len, tolerances.values())) * len(outcomes.grids)
+    settings = Settings(
+        about.epsilon,
+        method,
+        about.trials,
+        about.fraction,
+        about.seed,
+        unit=cast(Unit, about.unit),
+        together=max(1, n_promises) if about.joint else 1,
+    )
     return list(promises(outcomes, tolerances, settings))
+
+
+def foresee(calibration: CalibrationConfig, n_grids: int, clusters: Sequence[str | None]) -> list[str]:
+    """What is known of the promises before anything is decoded, in a line each: what n cannot certify, and clusters.
+
+    n_grids: measures and baselines that are certified. clusters: of each example. Raises InputError for a unit that is
+    not there, for parts that would be empty, and for a probability that the method does not promise.
+    """
+    numbers, n = cluster_numbers(clusters), len(clusters)
+    lines = []
+    if calibration.unit == "cluster":
+        if numbers is None:
+            raise InputError("calibration.unit=cluster: some examples have no cluster; task.cluster names their column")
+        n = int(numbers.max()) + 1
+    elif numbers is not None and numbers.max() + 1 < n:
+        lines.append(
+            f"the {n} examples come in {numbers.max() + 1} clusters, whose examples are alike: a promise about later "
+            "examples is not one about those of new clusters, which is made by calibration.unit=cluster"
+        )
+    if calibration.trials:
+        random_parts(n, 1, calibration.fraction, calibration.seed)
+    method = method_of(calibration)
+    tolerances = [(objective, delta) for objective in OBJECTIVES for delta in getattr(calibration, objective)]
+    together = max(1, len(tolerances) * n_grids) if calibration.joint else 1
+    level = shared_level(method, calibration.epsilon, together)
+    for objective, delta in tolerances:
+        needed = smallest_n(method, delta, level)
+        if needed is None or needed > n:
+            fewest = "more than a million" if needed is None else needed
+            lines.append(
+                f"calibration.{objective}={delta:g}: n = {n} cannot certify it, whatever the losses ({fewest} needed)"
+            )
+    return lines
 
 
 def certificates(
@@ -80,7 +133,7 @@ def certificates(
         rows = pd.DataFrame(promise.rows(), columns=[name for name in CERTIFICATES.names if name != "test_score"])
         scores = [np.nan]
         if promise.check:
-            held_out = zip(promise.check.rule.tolist(), promise.check.trials.test, strict=True)
+            held_out = zip(promise.check.rule.tolist(), promise.check.test, strict=True)
             scores += [quality.aggregate(known[rule][part]) for rule, part in held_out]
         tables.append(rows.assign(test_score=scores)[CERTIFICATES.names])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=CERTIFICATES.names)

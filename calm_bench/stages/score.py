@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from calm_bench import processes
-from calm_bench.calibration import Outcomes, risk_loss, textual_loss
+from calm_bench.calibration import Outcomes, cluster_numbers, risk_loss, textual_loss
 from calm_bench.records import losses, schema
 from calm_bench.records.stage_cache import Chunks, StageCache
 
@@ -56,7 +56,8 @@ class Scored:
 
     def outcomes(self) -> Outcomes:
         """What the rules did on the examples."""
-        return losses.outcomes_of(self.decoded.rules, self.columns)
+        clusters = cluster_numbers(self.examples["cluster"].tolist())
+        return losses.outcomes_of(self.decoded.rules, self.columns, clusters)
 
     def quality(self) -> Statistics:
         """The quality metric's statistics of every rule."""

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read_file(file: Path, columns: Sequence[str]) -> pa.Table:
-    """The columns that `columns` names (as `Task.columns`), and `id` where there is one, checked and in memory.
+def read_file(file: Path, columns: Sequence[str], extra: Sequence[str] = ("id",)) -> pa.Table:
+    """The columns that `columns` names (as `Task.columns`), and those of `extra` that there are, checked and in memory.
 
     Raises InputError for a file that cannot be read, and as `check`; a file without rows has no columns.
     """
-    wanted = {_parts(column)[0] for column in columns} | {"id"}
+    wanted = {_parts(column)[0] for column in columns} | set(extra)
     try:
         table, names, rows = _parquet(file, wanted) if file.suffix == ".parquet" else _json_lines(file, wanted)
     except InputError:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from calm_bench.errors import InputError
-from calm_bench.tasks import files
+from calm_bench.tasks import source
 
 if TYPE_CHECKING:
     import datasets
@@ -32,6 +32,8 @@ class Example:
     """Every text that counts as right, one or more."""
     passage: str = ""
     """What a right text quotes word by word, as the data have it; empty where texts are the model's own."""
+    cluster: str | None = None
+    """What it shares with other examples that are like it, such as the article that it comes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Task(ABC):
     max_new_tokens: int
     tau: Mapping[str, float]
     """Temperature of the decaying threshold, for each measure (section 3.3.2 of the CALM paper)."""
+    cluster: str | None = None
+    """The column that says which examples come together, such as an article's title; data may lack it."""
     quality: Metric
     """What tables report."""
     similarity: Metric
@@ -71,7 +75,7 @@ class Task(ABC):
 
     def has_split(self, split: str) -> bool:
         """Whether the data set has this split. Asks the hub when there is no local path."""
-        return split in files.splits(self.path, self.hub, self.hub_config)
+        return split in source.splits(self.path, self.hub, self.hub_config)
 
     def rows(self, split: str) -> datasets.Dataset:
         """Training rows with the columns id, source, target: one for each pair, in file order.
@@ -112,11 +116,14 @@ class Task(ABC):
         return examples
 
     def _load(self, split: str) -> datasets.Dataset:
-        """The columns of the split that are needed, its id if it has one, and `row`, the index."""
-        dataset = files.load(self.path, self.hub, self.hub_config, split, self.columns)
-        needed = {column.removesuffix("[]").split(".")[0] for column in (*self.columns, "id")}
+        """The columns of the split that are needed, its id and cluster if it has them, and `row`, the index."""
+        extra = ("id", *filter(None, [self.cluster]))
+        dataset = source.load(self.path, self.hub, self.hub_config, split, self.columns, extra)
+        needed = {column.removesuffix("[]").split(".")[0] for column in (*self.columns, *extra)}
         dataset = dataset.select_columns([column for column in dataset.column_names if column in needed])
         return dataset.add_column("row", np.arange(len(dataset)))
 
     def _example(self, row: Mapping[str, Any], split: str) -> Example:
-        return self.example(row, str(row.get("id", f"{split}-{row['row']}")))
+        example = self.example(row, str(row.get("id", f"{split}-{row['row']}")))
+        cluster = row.get(self.cluster) if self.cluster else None
+        return example if cluster is None else replace(example, cluster=str(cluster))

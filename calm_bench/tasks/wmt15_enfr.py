@@ -7,10 +7,11 @@ from calm_bench.tasks.task import Example, Task
 
 
 class Wmt15EnFr(Task):
-    """One example per sentence and its translation."""
+    """One example per sentence and its translation; the cluster of an id DOCUMENT#SENTENCE is its document."""
 
     columns = ("translation.en", "translation.fr")
 
     def example(self, row: Mapping[str, Any], row_id: str) -> Example:
         english, french = row["translation"]["en"], row["translation"]["fr"]
-        return Example(id=row_id, source=self.prompt + english, target=french, references=(french,))
+        document = row_id.rpartition("#")[0] or None
+        return Example(row_id, self.prompt + english, target=french, references=(french,), cluster=document)

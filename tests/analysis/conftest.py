@@ -244,10 +244,14 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
                             "measure": measure,
                             "method": "ltt",
                             "guarantee": "probability",
+                            "unit": "example",
+                            "together": 1,
                             "trial": trial,
                             "n_calibration": n if trial is None else int(0.8 * n),
                             "rule": int(point.rule),
                             "p_value": 0.01 if place >= 0 else np.nan,
+                            "nearest_delta": np.nan,
+                            "nearest_rule": None,
                             "test_loss": None
                             if trial is None
                             else max(0, point[f"{objective}_loss"] + 0.1 * delta * rng.normal()),
@@ -256,7 +260,9 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
                             "flops_reduction": point.flops_reduction,
                         }
                     )
-    return pd.DataFrame(rows).astype({"trial": "Int32", "test_loss": float, "test_score": float})
+    return pd.DataFrame(rows).astype(
+        {"trial": "Int32", "nearest_rule": "Int32", "test_loss": float, "test_score": float}
+    )
 
 
 def _timings(frontier: pd.DataFrame, lengths: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:

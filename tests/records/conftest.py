@@ -66,7 +66,9 @@ def frames() -> dict[str, pd.DataFrame]:
     certificates = pd.DataFrame(
         {
             "objective": ["textual", "risk", "risk"], "delta": [0.1, 0.02, 0.02], "epsilon": 0.05,
-            "measure": "softmax", "method": "ltt", "guarantee": "probability", "n_calibration": [2, 2, 1],
+            "measure": "softmax", "method": "ltt", "guarantee": "probability", "unit": "example", "together": 1,
+            "n_calibration": [2, 2, 1], "nearest_delta": [np.nan, 0.05, np.nan],
+            "nearest_rule": pd.array([None, 2, None], dtype="Int32"),
             "trial": pd.array([None, None, 0], dtype="Int32"), "rule": [2, 0, 3],
             "p_value": [0.01, np.nan, 0.02], "test_loss": [np.nan, np.nan, 0.1],
             "test_score": [np.nan, np.nan, 39.0], "mean_exit_layer": [4.0, 8.0, 3.0],

@@ -30,14 +30,19 @@ def splits(path: str | None, hub: str | None, hub_config: str | None) -> list[st
 
 
 def load(
-    path: str | None, hub: str | None, hub_config: str | None, split: str, columns: Sequence[str]
+    path: str | None,
+    hub: str | None,
+    hub_config: str | None,
+    split: str,
+    columns: Sequence[str],
+    extra: Sequence[str] = ("id",),
 ) -> datasets.Dataset:
     """One split, checked: it exists, is not empty, and has every column of `columns` as text without a null.
 
-    columns: as `Task.columns`. Of a local file only these columns are there, and `id`. Raises InputError.
+    columns: as `Task.columns`. extra: columns that may lack. Of a local file only these are there. Raises InputError.
     """
     where = f"task.path={path}" if path is not None else f"hub data set {hub}"
-    dataset = _local(path, split, columns) if path is not None else _from_hub(hub, hub_config, split)
+    dataset = _local(path, split, columns, extra) if path is not None else _from_hub(hub, hub_config, split)
     if len(dataset) == 0:
         raise InputError(f"{where}: split {split} is empty")
     if path is None:
@@ -57,7 +62,7 @@ def local_files(path: str) -> dict[str, Path]:
     return found
 
 
-def _local(path: str, split: str, columns: Sequence[str]) -> datasets.Dataset:
+def _local(path: str, split: str, columns: Sequence[str], extra: Sequence[str]) -> datasets.Dataset:
     files = local_files(path)
     if split not in files:
         found = ", ".join(files)
@@ -69,7 +74,7 @@ def _local(path: str, split: str, columns: Sequence[str]) -> datasets.Dataset:
         raise InputError(f"task.path={path} has no {split}.parquet or .jsonl (found: {found})")
     import datasets
 
-    table = read_file(files[split], columns)
+    table = read_file(files[split], columns, extra)
     return datasets.Dataset(table, fingerprint=uuid.uuid4().hex)  # else `datasets` hashes every word for one
 
 
