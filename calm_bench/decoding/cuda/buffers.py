@@ -9,6 +9,7 @@ from calm_bench.decoding.cuda.tiles import Tiles
 from calm_bench.decoding.cuda.weight_rows import WeightRows
 
 UNANSWERED = float("inf")  # no confidence is
+BROKEN = (1 << 32) - 1  # written in place of a token whose state has a NaN
 
 
 class Buffers:
@@ -19,6 +20,7 @@ class Buffers:
     is known.
 
     Attributes:
+        positions, source_positions: T and S, the longest text and source.
         states: before layer 1 and after each layer, (L + 1, d).
         after_attention, after_cross: within a layer, (d,).
         query, hidden, units: (H d_kv,), (d_ff,), and those of the MLP classifier, if the model has one.
@@ -31,7 +33,8 @@ class Buffers:
         confidences: (T + 1, L). written: exit layer and token, (layer << 32) + token, or 0, (T + 1,).
     """
 
-    def __init__(self, weights: WeightRows, tiles: Tiles, bias: Tensor) -> None:
+    def __init__(self, weights: WeightRows, tiles: Tiles) -> None:
+        self.positions, self.source_positions = tiles.positions, tiles.source_positions
         device, depth, heads, d_kv = weights.head.device, weights.depth, weights.heads, weights.d_kv
 
         def floats(*shape: int) -> Tensor:
@@ -49,7 +52,8 @@ class Buffers:
         shares = max(tiles.text.count, tiles.source.count)
         self.mixed = floats(shares * weights.width)
         self.highest, self.total = floats(shares * heads), floats(shares * heads)
-        self.cache, self.bias = keys_values(tiles.positions + 1), bias
+        self.cache = keys_values(tiles.positions + 1)
+        self.bias = weights.bias(tiles.positions + 1)
         self.cross = keys_values(tiles.source_positions)
         self.best = torch.zeros(depth + 1, tiles.head_programs, device=device, dtype=torch.int64)
         self.statistics = floats(depth + 1, 4, tiles.head_programs)

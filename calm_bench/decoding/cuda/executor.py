@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from calm_bench.decoding.cuda.buffers import Buffers
 from calm_bench.decoding.cuda.encoder import Encoder
-from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, power_of_two
+from calm_bench.decoding.cuda.graphs import Graphs
+from calm_bench.decoding.cuda.session import Session
+from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, Tiles, power_of_two
 from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.rule import Rule
@@ -18,7 +21,7 @@ from calm_bench.measures import Classifier, Entropy, MaxProb, Measure, MlpClassi
 from calm_bench.models.model import EarlyExitModel
 
 if TYPE_CHECKING:
-    from calm_bench.decoding.cuda.session import Session
+    from calm_bench.decoding.cuda.launches import Launches
 
 COPIED_BYTES = 1 << 29  # far more than any cache holds
 MEASURES: tuple[type[Measure], ...] = (State, Classifier, MlpClassifier, Softmax, MaxProb, Entropy)  # with kernels
@@ -97,12 +100,18 @@ class Cuda:
 
     def _roomy_session(self, positions: int, source_positions: int) -> Session:
         """The session in use, or where texts or sources are too long for it, one of larger buffers in its place."""
-        from calm_bench.decoding.cuda.session import Session  # imports triton, which is not everywhere
+        held = self._session
+        if held is None or positions > held.positions or source_positions > held.source_positions:
+            positions = power_of_two(max(positions, held.positions if held else SHORTEST_TEXT))
+            source_positions = power_of_two(max(source_positions, held.source_positions if held else SHORTEST_SOURCE))
+            self._session = held = None  # its memory is free before another takes more
+            tiles = Tiles(self._rows, positions, source_positions)
+            buffers = Buffers(self._rows, tiles)
+            graphs = Graphs(self._launches(tiles, buffers), self._rows.depth, self._weights.device)
+            self._session = held = Session(buffers, graphs, self._weights.tokens.ends)
+        return held
 
-        kept = self._session
-        if kept is None or positions > kept.positions or source_positions > kept.source_positions:
-            positions = power_of_two(max(positions, kept.positions if kept else SHORTEST_TEXT))
-            source_positions = power_of_two(max(source_positions, kept.source_positions if kept else SHORTEST_SOURCE))
-            self._session = kept = None  # its memory is free before another takes as much
-            self._session = kept = Session(self._weights, self._rows, positions, source_positions)
-        return kept
+    def _launches(self, tiles: Tiles, buffers: Buffers) -> Launches:
+        from calm_bench.decoding.cuda.launches import Launches  # imports triton, which is not everywhere
+
+        return Launches(self._rows, tiles, buffers, self._weights.tokens.start)

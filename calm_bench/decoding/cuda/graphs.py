@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
 from calm_bench.decoding.cuda.capture import Captured
-from calm_bench.decoding.cuda.launches import Launches
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Measure
+
+if TYPE_CHECKING:  # it imports triton, which is not everywhere
+    from calm_bench.decoding.cuda.launches import Launches
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from calm_bench.decoding.cuda.buffers import UNANSWERED, Buffers
+from calm_bench.decoding.cuda.buffers import BROKEN, UNANSWERED, Buffers
 from calm_bench.decoding.cuda.graphs import Graphs, LayerGraphs, TokenGraphs
-from calm_bench.decoding.cuda.kernels.exits import BROKEN
-from calm_bench.decoding.cuda.launches import Launches
-from calm_bench.decoding.cuda.tiles import Tiles
-from calm_bench.decoding.cuda.weight_rows import WeightRows
-from calm_bench.decoding.position_bias import decoder_bias
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Measure
-from calm_bench.models.weights import Weights
 
 SPINS = 10_000_000  # reads of an answer before the device is asked what has become of it: about a second
 WORTH_IT = 0.7  # how likely the next layer must be needed before it is launched without waiting for the answer
@@ -33,17 +28,19 @@ class Written(NamedTuple):
 
 
 class Session:
-    """One set of buffers and the graphs captured over it; texts are written in it one after another."""
+    """One set of buffers and the graphs captured over it; texts are written in it one after another.
 
-    def __init__(self, weights: Weights, rows: WeightRows, positions: int, source_positions: int) -> None:
-        self.positions, self.source_positions = positions, source_positions
-        tiles = Tiles(rows, positions, source_positions)
-        bias = decoder_bias(weights, positions + 1)[0, :, 0].flip(-1).contiguous()  # (H, T + 1), by distance
-        self._buffers = Buffers(rows, tiles, bias)
-        self._graphs = Graphs(Launches(rows, tiles, self._buffers, weights.tokens.start), rows.depth, weights.device)
-        self._depth, self._ends = rows.depth, frozenset(weights.tokens.ends)
-        self._confidences = self._buffers.confidences.view(-1).numpy().data
-        self._written = self._buffers.written.numpy().data
+    Attributes:
+        positions, source_positions: the longest text and source that it has room for.
+    """
+
+    def __init__(self, buffers: Buffers, graphs: Graphs, ends: Collection[int]) -> None:
+        """`ends` are the tokens that end a text."""
+        self._buffers, self._graphs, self._ends = buffers, graphs, frozenset(ends)
+        self.positions, self.source_positions = buffers.positions, buffers.source_positions
+        self._depth = buffers.confidences.shape[1]
+        self._confidences = buffers.confidences.view(-1).numpy().data
+        self._written = buffers.written.numpy().data
         self._likely: dict[Rule, list[float]] = {}  # of each layer, that a token which asks there goes on
 
     def read(self, cross: Tensor) -> None:
@@ -122,7 +119,7 @@ class Session:
 
     def _read_token(self, step: int, confidence: float) -> Written:
         exit_layer, token = divmod(int(self._await(self._written, step, 0)), 1 << 32)
-        if token == BROKEN.value:
+        if token == BROKEN:
             raise FloatingPointError(f"state is NaN at layer {exit_layer}, position {step}")
         return Written(token, exit_layer, confidence)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from calm_bench.decoding.position_bias import decoder_bias
 from calm_bench.models.weights import Weights
 
 ACTIVATIONS = ("relu", "gelu_new", "gelu", "silu")  # by transformers' names
@@ -37,6 +38,7 @@ class WeightRows:
     """
 
     def __init__(self, weights: Weights, activation: str) -> None:
+        self._weights = weights
         self.heads, self.d_kv, self.epsilon = weights.heads, weights.d_kv, weights.epsilon
         self.depth, self.d_model, self.dtype = weights.depth, weights.d_model, weights.dtype
         self.width = self.heads * self.d_kv
@@ -61,3 +63,7 @@ class WeightRows:
         self.units = self.learned["mlp_classifier"]["hidden.bias"].shape[1] if "mlp_classifier" in self.learned else 0
         self.gated = weights.decoder_layers[0].feed_forward.gated
         self.activation = activation
+
+    def bias(self, positions: int) -> Tensor:
+        """Of a query towards a key, by head and by their distance 0..positions - 1, (H, positions)."""
+        return decoder_bias(self._weights, positions)[0, :, 0].flip(-1).contiguous()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from calm_bench.decoding.cuda import buffers
 from calm_bench.decoding.cuda.kernels.layer import (
     await_input,
     inverse_rms,
@@ -18,7 +19,7 @@ from calm_bench.decoding.cuda.kernels.layer import (
     times,
 )
 
-BROKEN = tl.constexpr((1 << 32) - 1)  # in place of a token
+BROKEN = tl.constexpr(buffers.BROKEN)
 LOWEST = tl.constexpr(-1e30)  # below any logit, and finite: differences of two of them are no NaN
 
 
