@@ -1,7 +1,7 @@
-"""Which run folders count, and which of them may share a figure."""
+"""Which run folders count, and what each holds."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ OPTIONAL = ("timings", "certificates")
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run; `group` and `setup` are empty until `group()` has named them."""
+    """A finished run; `group` is empty until `grouping.group` has named it."""
 
     record: Run
     group: str = ""
-    setup: str = ""
 
     @property
     def folder(self) -> Path:
@@ -66,12 +65,20 @@ class Finished:
         chosen = self.config.get("measure") or {}
         return frozenset([chosen] if isinstance(chosen, str) else chosen)
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config but for the measures, the seeds and what never changes a result."""
+        return naming.settings(self.config)
+
+    @cached_property
+    def draw(self) -> str:
+        """Which repetition of its setup this is: its seeds."""
+        return naming.draw(self.config)
+
     @property
-    def same(self) -> str:
-        """The config and the model, without the measures and what never changes a result."""
-        # One config may have met two models, in a folder that was trained again.
-        identity = (self.about.get("summary") or {}).get("model_identity")
-        return f"{naming.same(self.config)} {identity}"
+    def model_identity(self) -> str:
+        """A hash of the weights: one config may have met two models, in a folder that was trained again."""
+        return str((self.about.get("summary") or {}).get("model_identity"))
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -144,49 +151,6 @@ def finished(paths: list[Path]) -> tuple[list[Finished], list[str]]:
             found[run.run_id] = run
     runs = sorted(found.values(), key=lambda run: (str(run.about.get("created", "")), run.run_id))
     return runs, notes
-
-
-def group(runs: list[Finished]) -> tuple[list[Finished], list[str]]:
-    """Name each run's group and setup; an older repeat of the same config is left out, with a note.
-
-    Runs of one experiment and task with one config, apart from disjoint measures, share a group. Any other difference
-    separates: the group's name then says what differs (the model, the seed, a value) or, failing that, the run. A setup
-    is a group whatever its seed.
-    """
-    notes: list[str] = []
-    kept: list[Finished] = []
-    for run in reversed(runs):
-        rival = next(
-            (k for k in kept if (k.experiment, k.same) == (run.experiment, run.same) and k.measures & run.measures),
-            None,
-        )
-        if rival is None:
-            kept.insert(0, run)
-        else:
-            notes.append(f"left out {run.run_id}: {rival.run_id} is a later run of the same config")
-    named: list[Finished] = []
-    for experiment in dict.fromkeys(run.experiment for run in kept):
-        rivals = [run for run in kept if run.experiment == experiment]
-        groups = {run.same: _label(run, [other for other in rivals if other.same != run.same]) for run in rivals}
-        named += [replace(run, group=groups[run.same], setup=_setup(run, rivals, groups[run.same])) for run in rivals]
-        if len(groups) > 1:
-            labels = ", ".join(sorted(groups.values()))
-            notes.append(f"{experiment}: {len(groups)} different configs are kept apart: {labels}")
-    return named, notes
-
-
-def _label(run: Finished, others: list[Finished], *free: str) -> str:
-    """The shortest name that tells a run from others: experiment, then what its config says, or the run."""
-    words = naming.words(naming.settings(run.config, *free), [naming.settings(o.config, *free) for o in others])
-    return "-".join([run.experiment, *([run.run_id] if words is None else words)])
-
-
-def _setup(run: Finished, rivals: list[Finished], group: str) -> str:
-    """The name of a run's group without its seed; the group's, where another model had the same seed."""
-    alike = [other for other in rivals if naming.same(other.config, "seed") == naming.same(run.config, "seed")]
-    if len({other.same for other in alike}) > len({other.about.get("seed") for other in alike}):
-        return group
-    return _label(run, [other for other in rivals if other not in alike], "seed")
 
 
 def _without_record(path: Path) -> list[str]:

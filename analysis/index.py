@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis import outputs, report
 from analysis.load import Records
@@ -18,9 +19,13 @@ def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list
         OSError: `out` cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    made, missing = outputs.make(records, out, more)
-    report.write(records, out / "index.html", missing)
+    before = _before(out)
+    made, missing = outputs.make(records, out, more, {entry.name: entry for entry in before["made"]})
+    page = outputs.state_of(records, *missing, *records.notes, *(file for entry in made for file in entry.files))
+    if before["page"] != page or not (out / "index.html").exists():
+        report.write(records, out / "index.html", missing)
     index = {
+        "page": page,
         "runs": records.runs.drop(columns=["promises", "config"]).to_dict("records"),
         "made": [entry.as_json() for entry in made],
         "missing": missing,
@@ -29,6 +34,19 @@ def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list
     (out / "index.json").write_text(json.dumps(index, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
     (out / "index.md").write_text(_markdown(records, made, missing), encoding="utf-8")
     return made, missing
+
+
+def _before(out: Path) -> dict[str, Any]:
+    """What an earlier call has left in `out`: the state of its page, and what was made."""
+    try:
+        index = json.loads((out / "index.json").read_text(encoding="utf-8"))
+        made = [
+            outputs.Made(**{**entry, **{name: tuple(entry[name]) for name in ("files", "runs", "said")}})
+            for entry in index["made"]
+        ]
+        return {"page": index["page"], "made": made}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another release's
+        return {"page": None, "made": []}
 
 
 def _markdown(records: Records, made: list[outputs.Made], missing: list[str]) -> str:

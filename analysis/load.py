@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
-from analysis import folders, naming, places
+from analysis import folders, grouping, naming, places
 from analysis.folders import Finished
 from calm_bench.errors import InputError
 
@@ -23,14 +24,15 @@ class Records:
     """What one or several finished runs left, as tidy frames.
 
     Every frame carries run_id, name (the experiment), task, model and group; group names the runs that may share a
-    figure: one experiment on one task with one model and one config, whose measures may have been run one by one.
+    figure: one experiment on one task with one config, whose measures may have been run one by one, and again with
+    other seeds.
     The other columns are those of the files of the same name (calm_bench.records.schema); beside the number of a rule
     stand measure (a confidence measure, full, oracle or static) and threshold (λ, or the layer of static), beside that
     of an example its example_id. A rule is told from every other by run_id and rule.
 
-    runs: one row per run, with setup (the group whatever its seed), created, seed, command (what was typed to make it),
-        config (the resolved one), layers (L of the model), quality (the score's name), similarity (that of the losses,
-        1 - similarity), commit, hardware, promises (list of sentences) and folder.
+    runs: one row per run, with draw (its seeds in words: which repetition of its group it is), created, seed, command
+        (what was typed to make it), config (the resolved one), layers (L of the model), quality (the score's name),
+        similarity (that of the losses, 1 - similarity), commit, hardware, promises (list of sentences) and folder.
     certificates: also with the score and the speedups of the certified rule, as `frontier` has them.
     probes: by its name, what each probe has answered in the runs that were asked for it; see `probe`.
     stored: by run_id, what is read only when it is asked for: `generations`, `tokens`, and the losses.
@@ -92,17 +94,32 @@ class Records:
         """Names of the groups, in the order of their first run."""
         return list(dict.fromkeys(self.runs["group"]))
 
+    @property
+    def draws(self) -> list[str]:
+        """The repetitions of a group's setup, by their seeds; the first stands for all where one run must."""
+        return list(dict.fromkeys(self.runs["draw"]))
+
     def of(self, group: str) -> "Records":
-        """The records of one group. Baselines that several of its runs hold are kept once."""
+        """The records of one group. Baselines that several runs of the same seeds hold are kept once."""
         part = self.only(self.runs["group"] == group)
-        baseline = part.rules["kind"] != "adaptive"
-        first = part.rules.groupby("measure")["run_id"].transform("first")
-        kept = part.rules[~baseline | (part.rules["run_id"] == first)]
+        draws = part.rules["run_id"].map(part.runs.set_index("run_id")["draw"])
+        first = part.rules["run_id"].groupby([draws, part.rules["measure"]]).transform("first")
+        kept = part.rules[(part.rules["kind"] == "adaptive") | (part.rules["run_id"] == first)]
         return dataclasses.replace(
             part,
             rules=kept.reset_index(drop=True),
             frontier=of_rules(part.frontier, kept),
             exits=of_rules(part.exits, kept),
+        )
+
+    def one(self) -> "Records":
+        """The records of the first of a group's `draws`; of several, its frames call the group by this one."""
+        if len(self.draws) < 2:
+            return self
+        first = self.draws[0]
+        part = self.only(self.runs["draw"] == first)
+        return part.each_frame(
+            lambda frame: frame.assign(group=frame["group"] + f", {first} (one of {len(self.draws)})")
         )
 
     def only(self, chosen: pd.Series) -> "Records":
@@ -142,11 +159,11 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
         raise InputError(
             f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
         )
-    grouped, more = folders.group(found)
+    grouped, more = grouping.group(found)
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     answers: dict[str, list[pd.DataFrame]] = {}
     rows, stored = [], {}
-    for run in grouped:
+    for run in tqdm(grouped, desc="read", unit="run", delay=3, leave=False):
         try:
             run.check()
             read = {name: _tidy(run, name) for name in TABLES}
@@ -193,7 +210,7 @@ def _about(run: Finished) -> dict[str, Any]:
     environment = run.about.get("environment") or {}
     gpu = environment.get("gpu") or {}
     return {
-        "setup": run.setup,
+        "draw": run.draw,
         "created": run.about.get("created", ""),
         "seed": run.about.get("seed"),
         "command": str(run.about.get("command") or ""),

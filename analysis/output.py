@@ -21,7 +21,8 @@ class Output:
     """A figure or table; `make` raises InputError where the records of a part do not allow it.
 
     stem: of its files; a part's label follows it. title: what it shows. paper: what it stands beside. scope: its parts,
-    each group unless it says otherwise. absent: what is said where there is no part.
+    each group unless it says otherwise. absent: what is said where there is no part. lone: it shows what belongs to one
+    run, or costs much for each, so of several seeds the first alone is drawn.
     """
 
     stem: str
@@ -30,6 +31,7 @@ class Output:
     make: Callable[[Records], Figure | Table]
     scope: Scope = scopes.groups
     absent: str = ""
+    lone: bool = False
 
 
 def asked_by(experiment: str) -> str:

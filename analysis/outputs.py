@@ -1,11 +1,16 @@
 """Everything in the catalogue that the records allow, written to a folder."""
 
+import hashlib
+import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from analysis import style, tables
 from analysis.catalogue import CATALOGUE
@@ -18,59 +23,100 @@ from calm_bench.errors import InputError
 
 @dataclass(frozen=True)
 class Made:
-    """One entry of the index: what it is, the paper's item it stands beside, its files, and the runs behind it."""
+    """One entry of the index: what it is, the paper's item it stands beside, its files, and the runs behind it.
+
+    key: a hash of all that it is made from. said: what it lacks, one sentence each.
+    """
 
     name: str
     title: str
     paper: str
     files: tuple[str, ...]
     runs: tuple[str, ...]
+    key: str = ""
+    said: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The entry as plain values."""
         return asdict(self)
 
 
-def make(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list[Made], list[str]]:
+def make(
+    records: Records, out: Path, more: Sequence[Output] = (), before: Mapping[str, Made] | None = None
+) -> tuple[list[Made], list[str]]:
     """Write every figure (PNG and SVG) and table (CSV, Markdown, LaTeX) into `out`; the index, and what is missing.
 
-    more: what is made beside the catalogue.
+    more: what is made beside the catalogue. before: by name, what an earlier call has made in `out`: what would come
+    out the same is not made again.
     """
-    formula = save(threshold_decay(), out, "threshold-decay")
-    made = [Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", formula, ())]
+    files: tuple[str, ...] = ("threshold-decay.png", "threshold-decay.svg")
+    if not all((out / file).exists() for file in files):
+        files = save(threshold_decay(), out, "threshold-decay")
+    made = [Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", files, ())]
     missing: list[str] = []
     known: dict[Scope, Parts] = {}
+    todo: list[tuple[Output, str, Records]] = []
     for output in (*CATALOGUE, *more):
         if output.scope not in known:
             known[output.scope] = output.scope(records)
-        parts = known[output.scope]
-        if not parts and output.absent:
+        todo += [(output, label, part) for label, part in known[output.scope].items()]
+        if not known[output.scope] and output.absent:
             missing.append(output.absent)
-        for entry in _entries(output, parts, out):
+    with tqdm(todo, desc="draw", unit="output", delay=3, leave=False) as bar:
+        for output, label, part in bar:
+            entry = _entry(output, label, part, out, before or {})
             if isinstance(entry, Made):
                 made.append(entry)
+                missing += entry.said
             else:
                 missing.append(entry)
     return made, missing
 
 
-def _entries(output: Output, parts: Parts, out: Path) -> Iterator[Made | str]:
-    for label, part in parts.items():
-        name = "-".join([output.stem, *([_file_safe(label)] if label else [])])
-        title = ", ".join([output.title, *([label] if label else [])])
-        commands = dict(zip(part.runs["run_id"], part.runs["command"], strict=True))
-        try:
-            product = output.make(part)
-        except InputError as error:
-            yield f"{title}: {error}"
-            continue
-        if isinstance(product, Figure):
-            files = save(product, out, name)
-        else:
-            commands = _used(product, commands)
-            files = tables.write_table(out / name, product, commands)
-            yield from (f"{title}: {line}" for line in product.missing)
-        yield Made(name, title, output.paper, files, tuple(commands))
+def _entry(output: Output, label: str, part: Records, out: Path, before: Mapping[str, Made]) -> Made | str:
+    """What was made of one part, or why it could not be."""
+    name = "-".join([output.stem, *([_file_safe(label)] if label else [])])
+    title = ", ".join([output.title, *([label] if label else [])])
+    if output.lone:
+        part = part.one()
+    key = state_of(part, output.stem)
+    last = before.get(name)
+    if last is not None and last.key == key and all((out / file).exists() for file in last.files):
+        return last
+    commands = dict(zip(part.runs["run_id"], part.runs["command"], strict=True))
+    said: tuple[str, ...] = ()
+    try:
+        product = output.make(part)
+    except InputError as error:
+        return f"{title}: {error}"
+    if isinstance(product, Figure):
+        files = save(product, out, name)
+    else:
+        commands = _used(product, commands)
+        files = tables.write_table(out / name, product, commands)
+        said = tuple(f"{title}: {line}" for line in product.missing)
+    return Made(name, title, output.paper, files, tuple(commands), key, said)
+
+
+def state_of(part: Records, *more: str) -> str:
+    """A hash of these runs as they are now, of the code that draws them, and of `more`."""
+    digest = hashlib.sha256(_code())
+    for text in (*more, *part.runs[["run_id", "group"]].to_numpy().ravel()):
+        digest.update(f"{text}\0".encode())
+    for run_id in part.runs["run_id"]:
+        digest.update(json.dumps(part.stored[run_id].record.info, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _code() -> bytes:
+    """A hash of this package and of the versions of what it draws with."""
+    digest = hashlib.sha256("".join(map(version, ("matplotlib", "numpy", "pandas", "scipy"))).encode())
+    for folder in (Path(__file__).parent, Path(__file__).parents[1] / "calm_bench" / "calibration"):
+        for file in sorted(folder.rglob("*")):
+            if file.suffix in (".py", ".csv", ".j2", ".js", ".css"):
+                digest.update(file.read_bytes())
+    return digest.digest()
 
 
 def _used(table: tables.Table, commands: dict[str, str]) -> dict[str, str]:

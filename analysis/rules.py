@@ -12,8 +12,13 @@ def representative(part: Records) -> pd.DataFrame:
     """One rule per adaptive measure: what was certified at the loosest promise that every measure could keep.
 
     Textual promises before risk promises; where there is none, each measure's rule whose mean exit layer is nearest to
-    half the layers.
+    half the layers. Of several seeds the first decides, and the rules are those of all.
     """
+    chosen = _representative(part.one())[["measure", "threshold"]]
+    return part.rules.merge(chosen, on=["measure", "threshold"])
+
+
+def _representative(part: Records) -> pd.DataFrame:
     measures = ordered(part.rules.loc[part.rules["kind"] == "adaptive", "measure"])
     certificates = own(part.certificates)
     whole = certificates[certificates["trial"].isna() & certificates["threshold"].notna()]

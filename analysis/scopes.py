@@ -72,9 +72,8 @@ def apart(name: str, key: str) -> Scope:
         parts: Parts = {}
         for config, task in zip(configs, runs["task"], strict=True):
             alike = [other == config for other in configs]
-            words = naming.words(config, [c for c in configs if c != config])
             ids = runs.loc[alike, "run_id"]
-            label = "-".join([name, task, *(words if words is not None else [ids.iloc[0]])])
+            label = "-".join([name, task, *naming.words(config, configs[: alike.index(True)])])
             parts[label] = _labelled(records.only(records.runs["run_id"].isin(ids)), label)
         return parts
 

@@ -32,7 +32,7 @@ def lines(run: Run) -> list[str]:
         *table(run, issued(run)),
         "",
         *_beside(run.info["summary"].get("beside", []), run.read("rules")),
-        *_speed(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
+        *speed_lines(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
         *_precision(run),
         *in_words(run, issued(run)),
     ]
@@ -161,7 +161,7 @@ def _beside(entries: list[dict[str, Any]], rules: pd.DataFrame) -> list[str]:
     return [*_aligned(rows), ""]
 
 
-def _speed(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:
+def speed_lines(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:
     """The seconds of each arm, where more was timed than the rules alone."""
     blocks = []
     if any(arm["over_ideal"] == arm["over_ideal"] or arm["arm"] == "generate()" for arm in arms):

@@ -142,6 +142,19 @@ def test_what_is_no_sweep_file_is_one_line(
     assert words in line
 
 
+@pytest.mark.parametrize(
+    "command", [["touch", "there", "${args}"], ["python", "-c", "open('there', 'w')", "${args}"], ["env", "${args}"]]
+)
+def test_a_file_may_start_calm_bench_alone(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        sweep.main([str(written(tmp_path, command=command))])
+    assert f"command: it starts {[*command, '--measure=[softmax]'][:1]}"[:-1] in capsys.readouterr().err
+    assert not (tmp_path / "there").exists()
+
+
 def test_a_dry_run_prints_the_commands_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         sweep.main([str(written(tmp_path)), "--dry-run", "--count", "2", "runs_dir=there"])
@@ -172,7 +185,7 @@ def test_a_trial_that_fails_is_named_and_the_others_run(
     monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
     command = ["${env}", "${interpreter}", "-c", PROGRAM, "${args_no_hyphens}"]
     with pytest.raises(SystemExit, match="1"):
-        sweep.main([str(written(tmp_path, command=command)), "--jobs", jobs])
+        sweep.main([str(written(tmp_path, command=command)), "--jobs", jobs, "--any-command"])
     ran = [json.loads(line) for line in (tmp_path / "trials").read_text().splitlines()]
     assert sorted((trial["measure"], trial["seed"]) for trial in ran) == [
         ("[softmax]", "0"),
@@ -242,7 +255,7 @@ def test_a_sweep_in_the_background_ends_its_trials_on_sigterm(tmp_path: Path) ->
     )
     code = "from calm_bench.sweep import __main__ as sweep; sweep.STOP_SECONDS = 2.0; sweep.main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(file), "--jobs", "2"],
+        [sys.executable, "-c", code, str(file), "--jobs", "2", "--any-command"],
         cwd=tmp_path,
         env=cli.environment(),
         stderr=subprocess.PIPE,

@@ -136,4 +136,4 @@ def _of(part: Records) -> Figure:
     return coloured_text(tokens, part.layers, similarity=part.similarity)
 
 
-OUTPUTS = (Output("coloured-text", "A text by exit layer", "Fig. 4, B.5", _of),)
+OUTPUTS = (Output("coloured-text", "A text by exit layer", "Fig. 4, B.5", _of, lone=True),)

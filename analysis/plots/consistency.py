@@ -60,8 +60,9 @@ def _of(objective: Objective) -> Callable[[Records], Figure]:
     def drawn(part: Records) -> Figure:
         own = rules.own(part.certificates)
         shown = own[own["objective"] == objective]
-        with suppress(InputError):  # W&B's part of a run has no losses
-            shown = trials(part, objective, deltas=sorted({*DELTAS[objective], *shown["delta"]}))
+        if len(part.draws) == 1:  # several seeds have trials enough
+            with suppress(InputError):  # W&B's part of a run has no losses
+                shown = trials(part, objective, deltas=sorted({*DELTAS[objective], *shown["delta"]}))
         return consistency(shown, objective, similarity=part.similarity)
 
     return drawn

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from analysis import scopes, style
 from analysis.load import Records
 from analysis.output import Output, asked_by
+from analysis.pooling import over_seeds
 from calm_bench.errors import InputError
 
 MARKERS = ("o", "s", "^", "D", "v", "X")
@@ -58,8 +59,9 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
 
 
 def _of(part: Records) -> Figure:
-    tau = part.frontier["run_id"].map(part.setting("threshold.tau"))
-    return decay_points(part.frontier.assign(tau=tau), similarity=part.similarity)
+    points = part.frontier.assign(tau=part.frontier["run_id"].map(part.setting("threshold.tau")))
+    points = over_seeds(points, ["tau", "measure", "threshold"], of=["mean_exit_layer", "textual_loss"])
+    return decay_points(points, similarity=part.similarity)
 
 
 OUTPUTS = (

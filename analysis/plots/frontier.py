@@ -7,19 +7,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import style
+from analysis import pooling, style
 from analysis.load import Records
 from analysis.output import Output
 from calm_bench.errors import InputError
 
 
-def frontier(frame: pd.DataFrame, x: str = "mean_exit_layer", *, quality: str = "score") -> Figure:
+def frontier(
+    frame: pd.DataFrame, x: str = "mean_exit_layer", *, quality: str = "score", bands: str = "95% intervals over texts"
+) -> Figure:
     """Quality (0..100) of every rule against what it costs, one curve per measure with its interval as a band.
 
     frame: rows of frontier.parquet of one group (`Records.of(group).frontier`).
     x: "mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds" or "speedup".
-    quality: the score's name, for the axis. The oracle and the full model are points; a dotted line carries the full
-    model's score across.
+    quality: the score's name, for the axis. bands: what the intervals are, in words. The oracle and the full model are
+    points; a dotted line carries the full model's score across.
 
     Raises:
         InputError: x is none of these, or no rule has it.
@@ -41,7 +43,7 @@ def frontier(frame: pd.DataFrame, x: str = "mean_exit_layer", *, quality: str = 
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
         ax.set_xlabel(style.AXIS[x])
         ax.set_ylabel(f"{quality} (0 to 100)")
-        ax.set_title(style.caption(frame, f"n = {int(points['n'].max())}", "bands: 95% intervals"))
+        ax.set_title(style.caption(frame, f"n = {int(points['n'].max())}", f"bands: {bands}"))
         style.legend(fig, ax)
     return fig
 
@@ -67,7 +69,7 @@ def _point(ax: Axes, measure: str, row: pd.Series, x: str) -> None:
 
 
 def _of(x: str) -> Callable[[Records], Figure]:
-    return lambda part: frontier(part.frontier, x, quality=part.quality)
+    return lambda part: frontier(pooling.frontier(part), x, quality=part.quality, bands=pooling.bands(part))
 
 
 OUTPUTS = (

@@ -78,4 +78,4 @@ def _of(part: Records) -> Figure:
     return compare_methods(pd.concat(tried, ignore_index=True))
 
 
-OUTPUTS = (Output("methods", "Methods of calibration", "", _of),)
+OUTPUTS = (Output("methods", "Methods of calibration", "", _of, lone=True),)

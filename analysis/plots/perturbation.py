@@ -68,5 +68,8 @@ def _of(part: Records) -> Figure:
 
 
 OUTPUTS = (
-    Output("perturbation", "One wrong token", "Fig. 2a", _of, scopes.probed("perturbation"), asked_by("perturbation")),
-)
+    Output(
+        "perturbation", "One wrong token", "Fig. 2a", _of, scopes.probed("perturbation"), asked_by("perturbation"),
+        lone=True,
+    ),
+)  # fmt: skip

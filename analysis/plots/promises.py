@@ -87,4 +87,4 @@ def _of(part: Records) -> Figure:
     return broken_promises(pd.concat(again, ignore_index=True))
 
 
-OUTPUTS = (Output("broken-promises", "Broken promises against ε", "", _of),)
+OUTPUTS = (Output("broken-promises", "Broken promises against ε", "", _of, lone=True),)

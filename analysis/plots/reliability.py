@@ -70,5 +70,11 @@ def reliability(frame: pd.DataFrame) -> Figure:
 
 
 OUTPUTS = (
-    Output("reliability", "Confidence against agreement", "", lambda part: reliability(part.probe("reliability"))),
+    Output(
+        "reliability",
+        "Confidence against agreement",
+        "",
+        lambda part: reliability(part.probe("reliability")),
+        lone=True,
+    ),
 )

@@ -7,6 +7,7 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis import style
 from analysis.output import Output
+from analysis.pooling import over_seeds
 from calm_bench.errors import InputError
 
 
@@ -15,8 +16,8 @@ def savings(timings: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> p
 
     timings: rows of timings.parquet; arms other than a rule's (Hugging Face generate(), whole grids) are left out.
     Returns one row per run and rule, with measure, threshold, layers_saved, seconds_saved and its 95% bootstrap
-    interval over texts, seconds_low and seconds_high, all as shares of the full model's. Encoder time is left out on
-    both sides: no exit can save it.
+    interval over texts, seconds_saved_low and seconds_saved_high, all as shares of the full model's. Encoder time is
+    left out on both sides: no exit can save it.
 
     Raises:
         InputError: no timing of the full model.
@@ -52,7 +53,7 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
     Raises:
         InputError: no timing of the full model.
     """
-    points = savings(timings)
+    points = over_seeds(savings(timings), ["measure", "threshold"], of=["layers_saved", "seconds_saved"])
     texts = timings.loc[timings["arm"] == "rule", "example"].nunique()
     with style.context():
         fig, axes = style.figure(height=2.9)
@@ -62,7 +63,7 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
             colour, marker = style.look(measure)
             middle = rows["seconds_saved"].to_numpy()
             errors = np.clip(
-                [middle - rows["seconds_low"].to_numpy(), rows["seconds_high"].to_numpy() - middle], 0, None
+                [middle - rows["seconds_saved_low"].to_numpy(), rows["seconds_saved_high"].to_numpy() - middle], 0, None
             )
             ax.errorbar(
                 rows["layers_saved"],
@@ -77,7 +78,7 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
         ax.plot([0, 1], [0, 1], color=style.INK, linewidth=0.8, label="ideal", zorder=1)
         ax.axhline(0, color=style.INK, linewidth=0.5)
         ax.set_xlim(0, 1)
-        ax.set_ylim(min(-0.05, float(points["seconds_low"].min()) * 1.1), 1)
+        ax.set_ylim(min(-0.05, float(points["seconds_saved_low"].min()) * 1.1), 1)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_xlabel("decoder layers saved per token")
@@ -99,8 +100,8 @@ def _saved(texts: pd.DataFrame, full: pd.DataFrame, resamples: int, seed: int) -
     return {
         "layers_saved": float(1 - layers[0] / layers[1]),
         "seconds_saved": float(1 - per_token(texts, everything) / per_token(full, everything)),
-        "seconds_low": float(low),
-        "seconds_high": float(high),
+        "seconds_saved_low": float(low),
+        "seconds_saved_high": float(high),
     }
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import plots, scopes, tables
+from analysis import plots, pooling, scopes, tables
 from analysis.load import Records
 from analysis.report.drawing import inline_svg
 from analysis.report.explorer import MAX_BYTES, link, payload
@@ -28,7 +28,7 @@ def write(records: Records, path: Path, missing: list[str]) -> None:
         OSError: `path` cannot be written.
     """
     parts = scopes.groups(records) or {group: records.of(group) for group in records.groups}
-    data = [payload(part, group, MAX_BYTES // len(parts)) for group, part in parts.items()]
+    data = [payload(part.one(), group, MAX_BYTES // len(parts)) for group, part in parts.items()]
     script = _asset("page.js")
     page = (
         _environment()
@@ -49,7 +49,7 @@ def write(records: Records, path: Path, missing: list[str]) -> None:
 
 def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
     runs = part.runs
-    promised, certified = _certified(part)
+    promised, certified = _certified(part.one())
     return {
         "name": explored["group"],
         "runs": runs.to_dict("records"),
@@ -77,7 +77,7 @@ def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
 
 def _frontier(part: Records, group: str) -> Markup | None:
     try:
-        fig = plots.frontier(part.frontier, quality=str(part.runs["quality"].iloc[0]))
+        fig = plots.frontier(pooling.frontier(part), quality=part.quality, bands=pooling.bands(part))
     except InputError:
         return None
     return inline_svg(fig, f"Quality against mean decoder layers per token, one curve per measure, {group}")

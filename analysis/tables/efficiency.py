@@ -23,7 +23,7 @@ COLUMNS += ["trials", "seeds", "epsilon", "interval"]
 def efficiency(certificates: pd.DataFrame, runs: pd.DataFrame, *, method: str = "ltt") -> pd.DataFrame:
     """One row per operating point of every setup, averaged over trials, and the paper's where it has that point.
 
-    certificates, runs: frames of `analysis.load`. A setup is a group whatever its seed: seeds are pooled.
+    certificates, runs: frames of `analysis.load`. A setup is a group: its seeds are pooled.
 
     Columns: task, setup, objective, delta, measure, source ("this run" or "published"); layers (mean decoder layers per
     token), flops_reduction (full / early) and speedup (full / early, of the threshold certified on all examples; NaN
@@ -38,7 +38,7 @@ def efficiency(certificates: pd.DataFrame, runs: pd.DataFrame, *, method: str = 
     rows = certificates[certificates["method"] == method]
     if not len(rows):
         raise InputError(f"no certificates with method={method}")
-    setups = runs.set_index("run_id")["setup"]
+    setups, runs = runs.set_index("run_id")["group"], runs.assign(seed=runs["draw"])
     rows = rows.assign(setup=rows["run_id"].map(setups))
     by_setup = rows.groupby("setup", sort=False)
     ours = pd.concat([_over_trials(part, runs).assign(setup=setup) for setup, part in by_setup], ignore_index=True)

@@ -20,8 +20,8 @@ Source = Sequence[int]
 
 @dataclass(frozen=True)
 class Timed:
-    """One generation: seconds in all and in the encoder (NaN where that is not known apart), tokens written, their mean
-    exit layer, the bytes of weights that were read (None where nobody counts them), and the tokens."""
+    """One generation: seconds in all and in the encoder, tokens written, their mean exit layer, the bytes of weights
+    that were read (None where nobody counts them), and the tokens."""
 
     seconds: float
     encoder_seconds: float

@@ -152,7 +152,7 @@ TIMINGS = pa.schema(
         column("repeat", _INT16),  # from 0
         column("order", _INT32),  # when it ran, from 0 over all arms
         column("seconds", _FLOAT64),  # wall clock of encoder and decoder
-        column("encoder_seconds", _FLOAT64, null=True),  # the encoder's part of it; null for a peer
+        column("encoder_seconds", _FLOAT64),  # the encoder's part of it; of a peer, its seconds for a text of one token
         column("n_tokens", _INT32),  # as in generations
         column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
         column("weight_bytes", _INT64, null=True),  # of weights that were read; null where nobody counts them

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
 from calm_bench.cost import peers
@@ -90,10 +89,12 @@ def peer_arms(model: EarlyExitModel, full: int, max_new_tokens: int, threads: in
     def arm(peer: peers.CTranslate2) -> Arm:
         def run(source: Source) -> Timed:
             start = clock(model.device)
+            peer.generate(source, 1)  # its encoder cannot be timed apart
+            encoded = clock(model.device)
             ids = peer.generate(source, max_new_tokens)
-            seconds = clock(model.device) - start
+            end = clock(model.device)
             length = min(len(ids) + 1, max_new_tokens)  # with the end of the sequence, which it keeps to itself
-            return Timed(seconds, np.nan, length, float(model.depth), None, ids)
+            return Timed(end - encoded, encoded - start, length, float(model.depth), None, ids)
 
         return Arm("peer", full, None, peer.name, run, without_end)
 

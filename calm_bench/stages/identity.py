@@ -16,7 +16,7 @@ from typing import Any
 
 from calm_bench.config import NOT_RESULTS, Config
 from calm_bench.records.schema import SCHEMA_VERSION
-from calm_bench.tasks.source import SPLITS, local_files
+from calm_bench.tasks.files import SPLITS, local_files
 from calm_bench.tasks.task import Task
 
 

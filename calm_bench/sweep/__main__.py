@@ -100,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", metavar="N", type=_positive, help="at most this many trials (default: all)")
     parser.add_argument("--jobs", metavar="N", type=_positive, default=1, help="trials at a time (default: 1)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of random and bayes (default: 0)")
+    parser.add_argument(
+        "--any-command", action="store_true", help="run the file's command although it does not start calm_bench"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the command lines and run nothing")
     return parser
 
@@ -136,6 +139,8 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
             while len(running) < options.jobs and started < limit and (values := following(results)) is not None:
                 started += 1
                 words = [*trials.argv(sweep, values), *options.overrides]
+                if not (options.any_command or trials.starts_calm_bench(words)):
+                    raise InputError(f"command: it starts {words[:3]}, not calm_bench; --any-command lets it")
                 running.append(_start(sweep, started, values, words, alone=options.jobs == 1))
                 _say(f"[{started}/{int(limit)}] {_words(values)}")
             if not running:

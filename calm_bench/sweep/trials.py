@@ -104,6 +104,12 @@ def argv(sweep: Sweep, values: Values) -> list[str]:
     return words
 
 
+def starts_calm_bench(words: Sequence[str]) -> bool:
+    """Whether a command is the suite's own: a sweep file may be a stranger's."""
+    program = words[1:] if words[:1] == ["/usr/bin/env"] else words
+    return program[:3] == ["python", "-m", "calm_bench"] or program[:1] == ["calm-bench"]
+
+
 def _bayes(sweep: Sweep, seed: int) -> Proposer:
     package = importlib.util.find_spec("sweeps")
     if package is None or package.origin is None:  # a checkout's folder sweeps/ is none

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from calm_bench.errors import InputError
-from calm_bench.tasks import source
+from calm_bench.tasks import files
 
 if TYPE_CHECKING:
     import datasets
@@ -75,7 +75,7 @@ class Task(ABC):
 
     def has_split(self, split: str) -> bool:
         """Whether the data set has this split. Asks the hub when there is no local path."""
-        return split in source.splits(self.path, self.hub, self.hub_config)
+        return split in files.splits(self.path, self.hub, self.hub_config)
 
     def rows(self, split: str) -> datasets.Dataset:
         """Training rows with the columns id, source, target: one for each pair, in file order.
@@ -118,7 +118,7 @@ class Task(ABC):
     def _load(self, split: str) -> datasets.Dataset:
         """The columns of the split that are needed, its id and cluster if it has them, and `row`, the index."""
         extra = ("id", *filter(None, [self.cluster]))
-        dataset = source.load(self.path, self.hub, self.hub_config, split, self.columns, extra)
+        dataset = files.load(self.path, self.hub, self.hub_config, split, self.columns, extra)
         needed = {column.removesuffix("[]").split(".")[0] for column in (*self.columns, *extra)}
         dataset = dataset.select_columns([column for column in dataset.column_names if column in needed])
         return dataset.add_column("row", np.arange(len(dataset)))

@@ -7,6 +7,7 @@ import pytest
 
 from analysis.__main__ import main
 from tests import cli
+from tests.analysis.conftest import THRESHOLDS
 
 
 def test_it_writes_everything_and_says_where(write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,3 +73,23 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "python -m analysis runs/" in said
     assert "index.html" in said
+
+
+def test_seeds_of_one_setup_are_one_figure_and_nothing_unchanged_is_drawn_again(
+    write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        runs = write_run(run_id=f"seed{seed}", n=12, seed=seed, thresholds=THRESHOLDS[::6]).parent
+    out = tmp_path / "figures"
+    assert main([str(runs), "--out", str(out)]) == 0
+    assert [file.name for file in out.glob("frontier-demo*.png")] == ["frontier-demo-tatoeba_enfr.png"]
+    assert "95% of 3 seeds" in (out / "frontier-demo-tatoeba_enfr.svg").read_text(encoding="utf-8")
+    assert "seed 0 (one of 3)" in (out / "methods-demo-tatoeba_enfr.svg").read_text(encoding="utf-8")
+    before = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
+    assert main([str(runs), "--out", str(out)]) == 0
+    after = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {"index.json", "index.md"}
+    write_run(run_id="seed3", n=12, seed=3, thresholds=THRESHOLDS[::6])
+    assert main([str(runs), "--out", str(out)]) == 0
+    later = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
+    assert later["frontier-demo-tatoeba_enfr.png"] != before["frontier-demo-tatoeba_enfr.png"]

@@ -152,7 +152,7 @@ def test_seconds_saved_is_relative_to_the_full_model() -> None:
     others = [arm("generate", 0, "full", np.nan, 9, 8), arm("grid", -1, "state", np.nan, 50, 4)]
     (saved,) = savings(pd.concat([timings, *others], ignore_index=True)).to_dict("records")
     assert (saved["layers_saved"], saved["seconds_saved"]) == pytest.approx((0.75, 0.25))
-    assert saved["seconds_low"] <= saved["seconds_saved"] <= saved["seconds_high"]
+    assert saved["seconds_saved_low"] <= saved["seconds_saved"] <= saved["seconds_saved_high"]
     (ax,) = analysis.seconds_saved(timings).axes
     np.testing.assert_allclose(*lines(ax)["ideal"])
     with pytest.raises(InputError, match="full model"):

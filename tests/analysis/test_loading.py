@@ -87,16 +87,45 @@ def test_the_same_folder_given_twice_counts_once(write_run) -> None:
     assert len(load([run, run.parent]).runs) == 1
 
 
-def test_seeds_and_models_under_one_name_are_separated(write_run) -> None:
-    write_run(run_id="a", seed=0)
-    write_run(run_id="b", seed=1)
-    last = write_run(run_id="c", seed=0, model="other")
+def test_seeds_share_a_group_and_models_do_not(write_run) -> None:
+    write_run(run_id="a", seed=0, created="2026-01-01T00:00:00")
+    write_run(run_id="b", seed=1, created="2026-01-02T00:00:00")
+    last = write_run(run_id="c", seed=0, model="other", created="2026-01-03T00:00:00")
     records = load(last.parent, quiet=True)
     groups = dict(zip(records.runs["run_id"], records.runs["group"], strict=True))
-    assert len(set(groups.values())) == 3
-    assert "seed1" in groups["b"]
-    assert "other" in groups["c"]
+    assert groups == {"a": "demo-tatoeba_enfr", "b": "demo-tatoeba_enfr", "c": "demo-tatoeba_enfr-other"}
     assert "different configs are kept apart" in records.notes[0]
+    assert records.of("demo-tatoeba_enfr").draws == ["seed 0", "seed 1"]
+    assert list(records.of("demo-tatoeba_enfr").one().runs["run_id"]) == ["a"]
+
+
+def test_names_stay_when_another_run_appears(write_run) -> None:
+    names: dict[str, str] = {}
+    for day, (run_id, config) in enumerate(
+        [
+            ("a", {"limit": 500}),
+            ("b", {"limit": 20}),
+            ("c", {"limit": 20, "threshold": {"grid": [0.5, 0.25]}}),
+            ("d", {"limit": 20, "threshold": {"grid": [0.5, 0.1]}}),
+            ("e", {"limit": 500, "calibration": {"trials": 50, "seed": 7}}),
+        ],
+        start=1,
+    ):
+        last = write_run(run_id=run_id, n=2, config=config, created=f"2026-01-0{day}T00:00:00")
+        found = load(last.parent, quiet=True).runs.set_index("run_id")["group"].to_dict()
+        assert {known: found[known] for known in names} == names
+        assert len(set(found.values())) == len(found)
+        names = found
+    assert names["a"] == "demo-tatoeba_enfr"
+    assert names["b"] == "demo-tatoeba_enfr-limit20"
+    assert "seed" not in "".join(names.values())
+
+
+def test_fewer_measures_later_leave_out_no_earlier_run(write_run) -> None:
+    write_run(run_id="all", n=2, created="2026-01-01T00:00:00")
+    last = write_run(run_id="one", n=2, measures=("softmax",), created="2026-01-02T00:00:00")
+    groups = load(last.parent, quiet=True).runs.set_index("run_id")["group"].to_dict()
+    assert groups == {"all": "demo-tatoeba_enfr", "one": "demo-tatoeba_enfr-softmax"}
 
 
 def test_measures_run_one_by_one_share_a_group_and_its_baselines_once(write_run) -> None:
@@ -164,23 +193,14 @@ def test_runs_that_differ_in_one_value_are_named_by_it(write_run) -> None:
     records = load(last.parent, quiet=True)
     groups = records.runs.set_index("run_id")["group"].to_dict()
     assert groups == {
-        "tau0.0": "decay-tatoeba_enfr-tau0",
+        "tau0.0": "decay-tatoeba_enfr",
         "tau4.0": "decay-tatoeba_enfr-tau4",
-        "a": "copying-tatoeba_enfr-exit_state-limitNone",
+        "a": "copying-tatoeba_enfr",
         "b": "copying-tatoeba_enfr-projected_kv",
-        "c": "copying-tatoeba_enfr-exit_state-limit9",
+        "c": "copying-tatoeba_enfr-limit9",
     }
     assert records.setting("threshold.tau")[["tau0.0", "tau4.0"]].tolist() == [0, 4]
     assert records.setting("threshold.tau")["a"] is None
-
-
-def test_seeds_share_a_setup_and_models_do_not(write_run) -> None:
-    for seed in (0, 1):
-        write_run(run_id=f"seed{seed}", n=2, seed=seed)
-    last = write_run(run_id="other", n=2, model="other")
-    setups = load(last.parent, quiet=True).runs.set_index("run_id")["setup"].to_dict()
-    assert setups["seed0"] == setups["seed1"] == "demo-tatoeba_enfr-bundled"
-    assert setups["other"] == "demo-tatoeba_enfr-other"
 
 
 def test_one_config_that_met_two_models_is_separated(write_run) -> None:
@@ -190,5 +210,6 @@ def test_one_config_that_met_two_models_is_separated(write_run) -> None:
     info = json.loads(record.read_text())
     info |= {"run_id": "b", "summary": {**info["summary"], "model_identity": "trained again"}}
     record.write_text(json.dumps(info))
-    runs = load(last.parent, quiet=True).runs
-    assert sorted(runs["group"]) == sorted(runs["setup"]) == ["demo-tatoeba_enfr-a", "demo-tatoeba_enfr-b"]
+    groups = load(last.parent, quiet=True).runs.set_index("run_id")["group"].to_dict()
+    assert groups["a"] == "demo-tatoeba_enfr"
+    assert groups["b"].startswith("demo-tatoeba_enfr-weights-")

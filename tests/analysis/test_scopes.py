@@ -28,8 +28,8 @@ def test_runs_of_one_question_are_not_drawn_group_by_group(several) -> None:
 def test_runs_that_differ_in_one_key_only_stand_side_by_side(several) -> None:
     parts = scopes.apart("decay", "threshold.tau")(several)
     assert {label: set(part.runs["run_id"]) for label, part in parts.items()} == {
-        "decay-tatoeba_enfr-limitNone": {"decay-0-None", "decay-4-None"},
-        "decay-tatoeba_enfr-limit9": {"decay-0-9", "decay-4-9"},
+        "decay-tatoeba_enfr-no-limit": {"decay-0-None", "decay-4-None"},
+        "decay-tatoeba_enfr": {"decay-0-9", "decay-4-9"},
     }
     for label, part in parts.items():
         assert set(part.frontier["group"]) == {label}
@@ -40,7 +40,7 @@ def test_what_lacks_is_said_with_the_command_that_makes_it(several, tmp_path: Pa
     assert [entry.name for entry in made] == [
         "threshold-decay", "data", "classifier",
         *(f"perturbation-{group}" for group in several.groups if group.startswith("decay")),
-        "decay-points-decay-tatoeba_enfr-limit9", "decay-points-decay-tatoeba_enfr-limitNone",
+        "decay-points-decay-tatoeba_enfr", "decay-points-decay-tatoeba_enfr-no-limit",
     ]  # fmt: skip
     assert missing == [
         "no runs of +experiment=state_copying: python -m calm_bench +experiment=state_copying makes them"

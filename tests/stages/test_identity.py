@@ -9,7 +9,7 @@ import pytest
 from calm_bench.build import build
 from calm_bench.stages import identity
 from calm_bench.stages.identity import run_id
-from calm_bench.tasks.source import BUNDLED
+from calm_bench.tasks.files import BUNDLED
 from calm_bench.tasks.task import Task
 from tests.composed import composed
 

@@ -208,7 +208,7 @@ def test_no_network_names_the_way_around(build: Build, monkeypatch: pytest.Monke
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     monkeypatch.setattr(datasets, "get_dataset_split_names", unreachable)
     message = (
-        r"cannot load rajpurkar/squad from the hub \(Couldn't reach it\): "
+        r"cannot load rajpurkar/squad from the hub \(Couldn't reach it on the hub\): "
         r"give task.path a local folder with {train,validation,test}.parquet or .jsonl instead"
     )
     with refuses(message):
