@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-BaselineName = Literal["static", "oracle"]
+BaselineName = Literal["static", "oracle", "speculative"]
 CalibrationMethod = Literal["ltt", "ucb", "crc", "naive", "ltt-hoeffding", "ltt-wsr", "ltt-bonferroni"]
 CalibrationUnit = Literal["example", "cluster"]
 ClassifierObjective = Literal["independent", "geometric"]

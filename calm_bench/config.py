@@ -190,6 +190,12 @@ class TimingConfig(Options, group="timing"):
 
 
 @dataclass
+class SpeculativeConfig(Options, group="speculative"):
+    layers: list[Layer] = MISSING
+    drafts: list[Annotated[int, Interval(1, 100)]] = MISSING
+
+
+@dataclass
 class TrackingConfig(Options, group="tracking"):
     mode: Annotated[str, OneOf(choices.TrackingMode)] = MISSING
     project: WandbName = MISSING
@@ -209,6 +215,7 @@ class Config(Options, group=""):
     timing: TimingConfig = MISSING
     tracking: TrackingConfig = MISSING
     baselines: list[Annotated[str, OneOf(choices.BaselineName)]] = MISSING
+    speculative: SpeculativeConfig = MISSING
     state_copying: Annotated[str, OneOf(choices.StateCopying)] = MISSING
     probes: dict[str, Any] = field(default_factory=dict)
     limit: Size | None = None

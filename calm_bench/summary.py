@@ -31,6 +31,7 @@ def lines(run: Run) -> list[str]:
         "",
         *table(run, issued(run)),
         "",
+        *lossless(named(run.read("frontier"), run.read("rules")), run.read("rules"), issued(run)),
         *_beside(run.info["summary"].get("beside", []), run.read("rules")),
         *speed_lines(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
         *_precision(run),
@@ -86,6 +87,22 @@ def _reason(row: pd.Series, rules: pd.DataFrame) -> str:
     rule = rules.loc[row["nearest_rule"]]
     at = f"{'' if row['measure'] == STATIC else 'threshold '}{_threshold(rule)}, {rule['mean_exit_layer']:.2f} layers"
     return f"{text}nearest certified δ = {row['nearest_delta']:g} ({at})"
+
+
+def lossless(frontier: pd.DataFrame, rules: pd.DataFrame, certificates: pd.DataFrame) -> list[str]:
+    """What the speculative rules cost, and which certified ones are slower than the best rule that loses nothing."""
+    points = frontier.merge(rules[["rule", "kind", "name", "drafts"]], on="rule")
+    drafting, full = points[points["kind"] == "speculative"], points[points["kind"] == "full"].iloc[0]
+    if drafting.empty:
+        return []
+    rows = [["lossless", "drafts kept", "layers run", "score", "seconds", "speedup"]]
+    for _, point in drafting.iterrows():
+        written = full["mean_exit_layer"] * (point["drafts"] + 1) / point["mean_exit_layer"]  # tokens a verification
+        rows.append([point["name"], f"{written - 1:.2f} of {point['drafts']:g}", *_rule(point)])
+    best = min([full, *(row for _, row in drafting.iterrows())], key=lambda point: point["seconds"])
+    certified = points[points["rule"].isin(certificates["rule"])]
+    slower = certified.loc[certified["seconds"] > best["seconds"], "name"]
+    return [*_aligned(rows), *(f"{name} is slower than {best['name']}, which loses nothing" for name in slower), ""]
 
 
 def _promise(row: pd.Series) -> str:

@@ -87,6 +87,7 @@ def scored() -> Tables:
             "first_layer": 1,
             "last_layer": 1 if measure == "static" else 8,
             "state_copying": "exit_state",
+            "drafts": None,
         }
         for number, (measure, threshold) in enumerate(RULES)
     )

@@ -10,7 +10,9 @@ Layers count 1..L. Positions count 1..T: at position t a token attends to t toke
 Measures: "softmax", "state" and "classifier" decide at every layer they visit; any other is given as an object that
 says what asking it costs. "static" is a model of its exit layer's
 depth: the layers above do not exist for it. "full" runs every layer. "oracle" is not a real method: it knows the full
-model's answer beforehand and pays nothing for that, so its count is what no real measure can go below.
+model's answer beforehand and pays nothing for that, so its count is what no real measure can go below. `Drafts` stand
+for a speculative rule, which is counted as the full model for each token that it runs to the end, kept or not, and a
+head for each draft.
 """
 
 from dataclasses import dataclass, fields
@@ -40,6 +42,19 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True)
+class Drafts:
+    """A speculative rule: exits after `layer` draft `count` tokens, and each of them and one more is run to the end."""
+
+    layer: int
+    count: int
+
+    def repeats(self, q: np.ndarray, layers: int) -> float:
+        """Tokens run to the end for each token kept, of tokens whose drafts were kept (q = layer) or not (q = L)."""
+        rounds = (q == layers).sum() + (q[-1] != layers)
+        return float(rounds * (self.count + 1) / len(q))
+
+
+@dataclass(frozen=True)
 class Shape:
     """The sizes that decide a decoder's cost; all but `gated` are whole numbers of at least 1, else InputError.
 
@@ -66,7 +81,7 @@ def elbayad(
     exit_layers: ArrayLike,
     source_length: int,
     shape: Shape,
-    measure: str | Asking,
+    measure: str | Asking | Drafts,
     *,
     first_call: Literal["visited", "all"] = "visited",
 ) -> float:
@@ -87,6 +102,9 @@ def elbayad(
     if first_call not in ("visited", "all"):
         raise InputError(f"first_call={first_call!r}: must be one of visited, all")
     q = _check(exit_layers, source_length, shape, measure)
+    if isinstance(measure, Drafts):
+        full = np.full_like(q, shape.layers)
+        return _drafted(q, shape, measure, elbayad(full, source_length, shape, "full", first_call=first_call))
     depth = _depth(q, shape, measure)
     d, t = shape.d_model, np.arange(1, len(q) + 1)
 
@@ -100,7 +118,7 @@ def elbayad(
     return float((q * layer + (depth - q) * skipped + decision + final).sum() + cross)
 
 
-def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | Asking) -> float:
+def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | Asking | Drafts) -> float:
     """The true count for a T5 decoder with cached keys and values. Per token that left at layer q, a = d_attention:
 
     - each of the q visited layers: 8 d a (self-attention Q, K, V, O), 4 t a (its scores and values), 4 d a (cross
@@ -116,6 +134,8 @@ def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | 
     Arguments, result and errors as in `elbayad`.
     """
     q = _check(exit_layers, source_length, shape, measure)
+    if isinstance(measure, Drafts):
+        return _drafted(q, shape, measure, t5(np.full_like(q, shape.layers), source_length, shape, "full"))
     depth = _depth(q, shape, measure)
     d, a, t = shape.d_model, shape.d_attention, np.arange(1, len(q) + 1)
 
@@ -127,6 +147,13 @@ def t5(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | 
     head = 2 * shape.vocab * d * np.where((includes_head or _own_token(measure)) & (q < shape.layers), 0, 1)
     decision = asked[np.minimum(q, shape.layers - 1)]
     return float((q * layer + (depth - q) * skipped + head + decision).sum() + cross)
+
+
+def _drafted(q: np.ndarray, shape: Shape, drafts: Drafts, full: float) -> float:
+    """FLOPs of a speculative rule, from those of the full model for the same tokens."""
+    repeats = drafts.repeats(q, shape.layers)
+    heads = repeats * len(q) * drafts.count / (drafts.count + 1)
+    return repeats * full + heads * 2 * shape.vocab * shape.d_model
 
 
 def _asked(measure: str | Asking, shape: Shape) -> tuple[np.ndarray, bool]:
@@ -150,7 +177,7 @@ def _depth(q: np.ndarray, shape: Shape, measure: str | Asking) -> int:
     return int(q[0]) if measure == "static" else shape.layers
 
 
-def _check(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | Asking) -> np.ndarray:
+def _check(exit_layers: ArrayLike, source_length: int, shape: Shape, measure: str | Asking | Drafts) -> np.ndarray:
     """The exit layers as int64 (T,), or InputError."""
     if isinstance(measure, str) and measure not in MEASURES:
         raise InputError(f"measure={measure!r}: must be one of {', '.join(MEASURES)}")

@@ -19,6 +19,7 @@ from calm_bench.models.model import EarlyExitModel
 log = logging.getLogger(__name__)
 Source = Sequence[int]
 GRID = "grid"
+LAST = {False: (GRID,), True: ("speculative", GRID)}  # what is passed on to; the grid knows speculation by its outcome
 DTYPES: tuple[str, ...] = get_args(DecodingDtype)
 
 
@@ -113,8 +114,8 @@ class Decoder:
 
     def _candidates(self, alone: bool = False) -> Iterator[Executor]:
         """The executors that are available, best first; the grid is always one of them."""
-        best = ALONE[self.model.device.type] if alone else (GRID,)
-        for name in best if self.executor == "auto" else (self.executor, GRID):
+        best = ALONE[self.model.device.type] if alone else LAST[alone]
+        for name in best if self.executor == "auto" else (self.executor, *LAST[alone]):
             if name not in self._executors:
                 self._executors[name] = self._built(name)
             if executor := self._executors[name]:

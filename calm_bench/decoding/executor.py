@@ -65,11 +65,12 @@ EXECUTORS = {
     "grid": "calm_bench.decoding.grid:Grid",
     "native": "calm_bench.decoding.native:Native",
     "cuda": "calm_bench.decoding.cuda.executor:Cuda",
+    "speculative": "calm_bench.decoding.speculative:Speculative",
 }
 # What a single text under a single rule is given to, the best first, on each kind of device.
 ALONE: dict[str, tuple[str, ...]] = {
-    "cpu": ("native", "grid"),
-    "cuda": ("cuda", "grid"),
+    "cpu": ("native", "speculative", "grid"),
+    "cuda": ("cuda", "speculative", "grid"),
 }
 
 

@@ -4,6 +4,9 @@ Every faster path must give these tokens and these exit layers. Each step runs a
 and then forgets what it should not have computed: state copying (CALM, section 3.3.1) is literal here. A past position
 gives a layer that was skipped the keys and values which `state_copying.source` names: in the paper, the layer's own
 projections of the exit layer's state. Nothing is cached: every past key and value is projected again.
+
+A speculative rule (`Rule.speculative`) writes what the full model does. As all layers run anyway, a draft is what its
+layer would write here, and it is kept if that is the token, unless as many drafts in a row have been kept as are made.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ def decode_reference(model: EarlyExitModel, source_ids: Sequence[int], rule: Rul
     pasts: list[list[tuple[int, Tensor]]] = [[] for _ in range(model.depth)]
     tokens: list[Token] = []
     previous_token = model.tokens.start
+    kept = 0  # drafts since the full model's last token, for a speculative rule
 
     for step in range(max_new_tokens):
         states = [model.embed(previous_token)]
@@ -49,6 +53,10 @@ def decode_reference(model: EarlyExitModel, source_ids: Sequence[int], rule: Rul
             projecting_layer, projected = source(rule.state_copying, layer, exit_layer)
             pasts[layer - 1][step] = projecting_layer, states[projected]
         previous_token = int(model.head(states[exit_layer][0]).argmax()) if token is None else token
+        if rule.drafts:
+            draft = int(model.head(states[rule.min_layer][0]).argmax())
+            kept = kept + 1 if kept < rule.drafts and draft == previous_token else 0
+            exit_layer = rule.min_layer if kept else exit_layer
         tokens.append(Token(previous_token, exit_layer, confidence))
         if previous_token in model.tokens.ends:
             break

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from calm_bench.choices import DecayForm, StateCopying
 from calm_bench.errors import InputError
@@ -41,8 +45,8 @@ class Decay:
 class Rule:
     """Exit at the first layer from `min_layer` on whose confidence reaches the threshold, at latest at `last_layer`.
 
-    Four kinds exist, each with its own constructor below. A rule without a measure never asks: it runs to its last
-    layer. `last_layer` None means the model's depth, L.
+    Five kinds exist, each with its own constructor below. A rule without a measure never asks: it runs to its last
+    layer. `last_layer` None means the model's depth, L; `drafts` is None but for speculative rules.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Rule:
     min_layer: int = 1
     last_layer: int | None = None
     state_copying: StateCopying = "exit_state"
+    drafts: int | None = None
 
     @staticmethod
     def full() -> Rule:
@@ -72,6 +77,16 @@ class Rule:
         return Rule("oracle", state_copying=state_copying)
 
     @staticmethod
+    def speculative(layer: int, drafts: int) -> Rule:
+        """Self-speculative decoding (Zhang et al. 2024; LayerSkip, Elhoushi et al. 2024): the full model's very text.
+
+        Exits after `layer` draft so many tokens; one pass of the layers above verifies them all. Those up to the first
+        that is not the full model's are kept, and the full model's own token follows them. A kept draft's exit layer is
+        `layer`, that of a token of the full model L; `layers_run` says what both have cost.
+        """
+        return Rule("speculative", min_layer=layer, drafts=drafts)
+
+    @staticmethod
     def adaptive(
         measure: Measure,
         threshold: float,
@@ -90,11 +105,29 @@ class Rule:
     def check_layers(self, depth: int) -> None:
         """Raise InputError unless the rule fits a model of L = depth."""
         last = self.last_layer or depth
+        if self.drafts is not None and not (self.drafts >= 1 and 1 <= self.min_layer < depth):
+            raise InputError(
+                f"rule speculative: the drafting layer {self.min_layer} must be at least 1 and below {depth}, the "
+                f"model's decoder layers, and the drafts {self.drafts} at least 1"
+            )
         if not 1 <= last <= depth or self.min_layer < 1:
             raise InputError(
                 f"rule {self.name}: first layer {self.min_layer} and last layer {last} must be at least 1, and the "
                 f"last at most {depth}, the model's decoder layers"
             )
+
+    def layers_run(self, exit_layers: NDArray[np.integer[Any]], depth: int) -> float:
+        """Decoder layers that ran for a text, per token of it, from its exit layers (T,).
+
+        The mean exit layer; of a speculative rule, L for each draft and each of the full model's tokens, kept or not.
+        """
+        if self.drafts is None:
+            return float(exit_layers.mean())
+        return depth * (self.drafts + 1) * self.rounds(exit_layers, depth) / len(exit_layers)
+
+    def rounds(self, exit_layers: NDArray[np.integer[Any]], depth: int) -> int:
+        """How often a speculative rule has verified its drafts: once for each token of the full model, and the last."""
+        return int((exit_layers == depth).sum() + (exit_layers[-1] != depth))
 
     def threshold_at(self, step: int, max_new_tokens: int) -> float:
         """The threshold in force at a step; only rules with a measure have one."""

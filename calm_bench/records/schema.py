@@ -30,13 +30,14 @@ RULES = pa.schema(
     [
         column("rule", _INT32),  # its number, from 0
         column("name", _TEXT),  # for people, e.g. full, static@3, softmax@0.6; no two rules share one
-        column("kind", _TEXT),  # full, oracle, static or adaptive
+        column("kind", _TEXT),  # full, oracle, static, speculative or adaptive
         column("measure", _TEXT, null=True),  # the confidence measure that an adaptive rule asks
         column("threshold", _FLOAT64, null=True),  # λ before its decay, of an adaptive rule
         column("decay", _TEXT),  # how λ falls over a text, e.g. additive(tau=4), or none
-        column("first_layer", _INT16),  # the first at which a token may leave
+        column("first_layer", _INT16),  # the first at which a token may leave, or that drafts
         column("last_layer", _INT16),  # the last that runs; of a static rule the layer at which every token leaves
         column("state_copying", _TEXT),  # what skipped layers are given
+        column("drafts", _INT16, null=True),  # tokens that a speculative rule drafts before each verification
     ]
 )
 
@@ -61,7 +62,7 @@ GENERATIONS = pa.schema(
         column("rule", _INT32),  # as in rules
         column("prediction", _TEXT),  # what the decoder wrote
         column("n_tokens", _INT32),  # generated tokens, the end of the sequence included
-        column("mean_exit_layer", _FLOAT64),  # over the tokens of this text
+        column("mean_exit_layer", _FLOAT64),  # over the tokens of this text; speculative: layers run a token
         column("score", _FLOAT64),  # similarity to the references, in [0, 1]
         column("textual_loss", _FLOAT64),  # 1 - similarity to the full model's text, in [0, 1]
         column("risk_loss", _FLOAT64),  # what was lost against the references, max(0, full - early), in [0, 1]
@@ -78,7 +79,7 @@ TOKENS = pa.schema(
         column("position", _INT32),  # in the text, from 0
         column("token_id", _INT32),  # in the model's vocabulary
         column("piece", _WORDS, null=True),  # its text, as the tokenizer writes it
-        column("exit_layer", _INT16),  # the last layer that ran, 1..L
+        column("exit_layer", _INT16),  # the last layer that ran, 1..L; speculative: first_layer if the draft was kept
         column("confidence", _FLOAT32, null=True),  # at the exit layer; null at layer L and in the baselines
     ]
 )

@@ -21,7 +21,7 @@ Texts = Mapping[int, Sequence[int]]  # token ids by example
 def rule_arm(
     name: str,
     executor: Executor,
-    device: torch.device,
+    model: EarlyExitModel,
     number: int,
     rule: Rule,
     max_new_tokens: int,
@@ -29,6 +29,7 @@ def rule_arm(
 ) -> Arm:
     """One text under one rule; `recorded` is what must come out."""
     counted = executor if isinstance(executor, CountsWeights) else None
+    device, depth = model.device, model.depth
 
     def run(source: Source) -> Timed:
         before = counted.weight_bytes if counted else 0
@@ -42,7 +43,7 @@ def rule_arm(
             seconds=end - start,
             encoder_seconds=encoded - start,
             n_tokens=length,
-            mean_exit_layer=float(result.mean_exit_layer[0, 0]),
+            mean_exit_layer=rule.layers_run(result.exit_layers[0, 0, :length], depth),
             weight_bytes=counted.weight_bytes - before if counted else None,
             token_ids=result.token_ids[0, 0, :length].tolist(),
         )

@@ -85,6 +85,9 @@ def make_rules(config: Config, task: Task, depth: int, grids: Mapping[str, Seque
         rules.append(Rule.oracle(state_copying))
     if "static" in config.baselines:
         rules += [Rule.static(layer) for layer in range(1, depth + 1)]
+    if "speculative" in config.baselines:
+        wanted = config.speculative
+        rules += [Rule.speculative(layer, drafts) for layer in wanted.layers for drafts in wanted.drafts]
     for measure, decay in adaptive(config, task):
         rules += [
             Rule.adaptive(measure, value, decay, config.threshold.min_layer, state_copying)
@@ -106,6 +109,7 @@ def rules_table(rules: Sequence[Rule], depth: int) -> pd.DataFrame:
             "first_layer": rule.min_layer,
             "last_layer": rule.last_layer or depth,
             "state_copying": rule.state_copying,
+            "drafts": rule.drafts,
         }
         for number, rule in enumerate(rules)
     )
@@ -115,6 +119,8 @@ def rule_name(rule: Rule) -> str:
     """What people read: full, static@3, softmax@0.6."""
     if rule.measure is not None:
         return f"{rule.name}@{rule.threshold}"
+    if rule.drafts is not None:
+        return f"{rule.name}@{rule.min_layer},{rule.drafts}"
     return rule.name if rule.threshold is None else f"{rule.name}@{rule.threshold:g}"  # a static rule's is its layer
 
 
@@ -218,20 +224,21 @@ def _generations(
 ) -> pd.DataFrame:
     shape = model.shape()
     texts = model.detokenize(result.token_ids.reshape(-1, result.token_ids.shape[-1]))
-    n_tokens, mean_layers = result.n_tokens, result.mean_exit_layer
+    n_tokens = result.n_tokens
     rows: list[dict[str, Any]] = []
     for e, example in enumerate(examples):
         for r, rule in enumerate(rules):
             layers = result.exit_layers[e, r, : n_tokens[e, r]]
+            counted = flops.Drafts(rule.min_layer, rule.drafts) if rule.drafts else rule.measure or rule.name
             rows.append(
                 {
                     "example": first + e,
                     "rule": r,
                     "prediction": task.as_written(texts[e * len(rules) + r], example),
                     "n_tokens": n_tokens[e, r],
-                    "mean_exit_layer": mean_layers[e, r],
-                    "flops": flops.t5(layers, len(sources[e]), shape, rule.measure or rule.name),
-                    "flops_elbayad": flops.elbayad(layers, len(sources[e]), shape, rule.measure or rule.name),
+                    "mean_exit_layer": rule.layers_run(layers, shape.layers),
+                    "flops": flops.t5(layers, len(sources[e]), shape, counted),
+                    "flops_elbayad": flops.elbayad(layers, len(sources[e]), shape, counted),
                 }
             )
     return pd.DataFrame(rows)

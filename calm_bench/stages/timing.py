@@ -56,7 +56,7 @@ def measure_time(
     if settings.loop:
         grid = decoder.preferring("grid").serving(rules[full])
         pairs += [("loop", grid, n) for n in numbers if (n == full or n in certified) and serving[n] is not grid]
-    arms = [rule_arm(name, executor, device, n, rules[n], length, recorded[n]) for name, executor, n in pairs]
+    arms = [rule_arm(name, executor, model, n, rules[n], length, recorded[n]) for name, executor, n in pairs]
     if settings.generate:
         arms.append(generate_arm(model, full, length, recorded[full]))
     if settings.peers:
@@ -128,11 +128,11 @@ def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, full: int, seed:
 
 
 def _timed(rules: Sequence[Rule], certified: Collection[int], settings: TimingConfig) -> list[int]:
-    """The full model's number first, then that of each rule to be timed."""
+    """The full model's number first, then that of each rule to be timed: what is lossless always, to compare with."""
     return [
         number
         for number, rule in enumerate(rules)
-        if rule.name == "full"
+        if rule.name in ("full", "speculative")
         or number in certified
         or (rule.measure is not None and rule.threshold in settings.thresholds)
         or (settings.static and rule.name == "static")

@@ -178,6 +178,7 @@ def _described(rules: list[tuple[str, float]]) -> pd.DataFrame:
             "first_layer": 1,
             "last_layer": int(threshold) if measure == "static" else LAYERS,
             "state_copying": "exit_state",
+            "drafts": None,
         }
         for number, (measure, threshold) in enumerate(rules)
     )

@@ -46,6 +46,7 @@ def decode(request: pytest.FixtureRequest, model: EarlyExitT5) -> Decode:
 def every_rule(depth: int, tau: float = 4.0) -> list[Rule]:
     """The full model, the oracle, each static layer, and each measure at thresholds across its range."""
     rules = [Rule.full(), Rule.oracle(), *(Rule.static(layer) for layer in range(1, depth + 1))]
+    rules += [Rule.speculative(layer, drafts) for layer in range(1, depth) for drafts in (1, 2, 5)]
     for measure in MEASURES:
         rules += [Rule.adaptive(measure, value, Decay("additive", tau)) for value in (0.9, 0.6, 0.4, 0.3, 0.1, 0.02)]
     return rules

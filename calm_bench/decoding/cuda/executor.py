@@ -56,6 +56,8 @@ class Cuda:
         return None
 
     def refuses(self, rule: Rule) -> str | None:
+        if rule.drafts:
+            return "it has no kernel that verifies drafts"
         if rule.measure is not None and type(rule.measure) not in MEASURES:
             return f"it has no kernel for the measure {rule.measure.name}"
         return None

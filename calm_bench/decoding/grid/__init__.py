@@ -16,7 +16,7 @@ from calm_bench.models.model import EarlyExitModel
 
 
 class Grid:
-    """An `Executor` that refuses nothing."""
+    """An `Executor` that refuses nothing. A speculative rule's text it takes from the full model, drafts and all."""
 
     name: ClassVar[str] = "grid"
 

@@ -78,6 +78,7 @@ class Batch:
         self.pair_example = np.repeat(np.arange(self.examples), len(rules))
         self.pair_rule = np.tile(np.arange(len(rules)), self.examples)
         self.pair_row = self.pair_example.copy()
+        self.pair_kept = np.zeros_like(self.pair_row)  # drafts kept since the full model's last token
         self.row_example = np.arange(self.examples)
         self.row_slot = np.arange(self.examples)
         self.row_token = np.full(self.examples, weights.tokens.start)
@@ -97,7 +98,7 @@ class Batch:
         groups, group = self._grouped(visits, exit_layer)
         where = self.pair_example, self.pair_rule, step
         self.result.token_ids[where] = groups.token[group]
-        self.result.exit_layers[where] = exit_layer
+        self.result.exit_layers[where] = self._drafted(visits, groups.token[group], exit_layer)
         self.result.confidences[where] = confidence
         self._go_on(visits, groups, group)
 
@@ -165,6 +166,16 @@ class Batch:
             )
         return Groups(parent, layer, copying, visits.tokens(parent, layer, author, state), state), group
 
+    def _drafted(self, visits: Visits, tokens: Ints, exit_layer: Ints) -> Ints:
+        """The exit layers, with the drafting layer where a speculative rule's draft was the token that it wrote."""
+        drafting, drafts = self.plan.drafting[self.pair_rule], self.plan.drafts[self.pair_rule]
+        kept = np.zeros(len(tokens), np.bool_)
+        for layer in np.unique(drafting[drafting > 0]):
+            pairs = np.flatnonzero((drafting == layer) & (self.pair_kept < drafts))
+            kept[pairs] = visits.predictions(self.pair_row[pairs], layer) == tokens[pairs]
+        self.pair_kept = np.where(kept, self.pair_kept + 1, 0)
+        return np.where(kept, drafting, exit_layer)
+
     def _go_on(self, visits: Visits, groups: Groups, group: Ints) -> None:
         """Drop what has ended, and make a row of each group that goes on, skipped layers filled."""
         goes_on = (groups.token[:, None] != self.ends).all(1)
@@ -173,6 +184,7 @@ class Batch:
             self.cache.release(self.row_slot[ended])
             groups, pairs = groups.only(goes_on), goes_on[group]
             self.pair_example, self.pair_rule = self.pair_example[pairs], self.pair_rule[pairs]
+            self.pair_kept = self.pair_kept[pairs]
             group = (np.cumsum(goes_on) - 1)[group[pairs]]
         slots = self.row_slot[groups.parent]
         again = np.flatnonzero(groups.parent[1:] == groups.parent[:-1]) + 1  # the first keeps its parent's slot

@@ -25,6 +25,8 @@ class Plan:
         author: who chooses the token of a rule that leaves early, (R,): 0 for whoever has the best of the vocabulary,
             m + 1 for measure m with a token of its own.
         runs_on: which rules want every layer run, wherever they leave, (R,) bool.
+        drafting: the layer that drafts for each speculative rule, (R,); 0 for others.
+        drafts: how many tokens it drafts, (R,).
         users: users[m] says which rules ask measure m at any layer, (R,) bool.
     """
 
@@ -41,6 +43,8 @@ class Plan:
         self.oracles: NDArray[np.bool_] = np.array([rule.is_oracle for rule in rules])
         self.copying = np.array([KINDS.index(rule.state_copying) for rule in rules])
         self.runs_on: NDArray[np.bool_] = np.array([rule.state_copying == "true_state" for rule in rules])
+        self.drafting = np.array([rule.min_layer if rule.drafts else 0 for rule in rules])
+        self.drafts = np.array([rule.drafts or 0 for rule in rules])
         self.has_oracle = bool(self.oracles.any())
         self.measures: list[Measure] = list(dict.fromkeys(rule.measure for rule in rules if rule.measure is not None))
         self.asks: list[list[NDArray[np.bool_]]] = [

@@ -59,16 +59,15 @@ class Visits:
             tokens[unknown] = self._head(states[index_like(states, unknown)]).argmax(-1).cpu().numpy()
         return tokens
 
+    def predictions(self, rows: Ints, layer: int) -> Ints:
+        """What rows that ran through a layer (1..L) would write after it, (n,)."""
+        passed = self._passes[layer - 1]
+        states = passed.state[index_like(passed.state, np.searchsorted(passed.rows, rows))]
+        found: Ints = self._head(states).argmax(-1).cpu().numpy()
+        return found
+
     def earliest_agreeing_layers(self, rows: Ints) -> Ints:
         """The first layer whose token is the last layer's, (n,): the local oracle. The rows ran through all layers."""
-        predictions = np.stack(
-            [
-                self._head(passed.state[index_like(passed.state, np.searchsorted(passed.rows, rows))])
-                .argmax(-1)
-                .cpu()
-                .numpy()
-                for passed in self._passes
-            ]
-        )
+        predictions = np.stack([self.predictions(rows, layer) for layer in range(1, len(self._passes) + 1)])
         layers: Ints = (predictions == predictions[-1]).argmax(0) + 1
         return layers

@@ -80,6 +80,8 @@ class Native:
         return None
 
     def refuses(self, rule: Rule) -> str | None:
+        if rule.drafts:
+            return "it has no code for drafts"
         if rule.measure is None or type(rule.measure) in MEASURES:
             return None
         return f"it has no code for the measure {rule.measure.name}"
