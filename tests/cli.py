@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-MEASURES = ["softmax", "state", "classifier"]
+MEASURES = ["softmax", "state", "classifier", "mlp_classifier"]
 QUICK = ["tracking=disabled", "timing.examples=0", "calibration.trials=5", "figures=false"]
 ROOT = Path(__file__).parents[1]
 # Variables that Python and libraries read once, as they start: a fork of a process with other values would lie.

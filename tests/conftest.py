@@ -34,6 +34,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     import calm_bench
     from calm_bench.models import ExitClassifier, from_scratch
+    from calm_bench.models.mlp_classifier import MlpClassifier
     from calm_bench.models.tokenizer import train_tokenizer
 
     data = Path(calm_bench.__file__).parent / "assets/data/tatoeba_enfr/validation.parquet"
@@ -45,7 +46,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for parameter in model.backbone.parameters():
         parameter.data += torch.randn_like(parameter) * 0.1
-    model.learned["classifier"] = ExitClassifier(16)
+    model.learned |= {"classifier": ExitClassifier(16), "mlp_classifier": MlpClassifier(16, 3, 256)}
     folder = tmp_path_factory.mktemp("tiny")
     model.save(folder)
     return folder

@@ -298,13 +298,13 @@ def test_the_command_on_a_real_record(tiny_checkpoint: Path, tmp_path: Path) -> 
     options = ["calibration.risk=[0.03,0.3]", "calibration.textual=[]"]
     words = [sys.executable, "-c", program, folder, *options]
     subprocess.run(words, cwd=tmp_path, env=cli.environment(), check=True)
-    assert len(Run.open(before.path).read("certificates")) == (4 + 2) * 4 * 6
+    assert len(Run.open(before.path).read("certificates")) == (4 + 2) * 5 * 6
 
     done = cli.run(folder, "calibration.epsilon=0.2", cwd=tmp_path, module="calm_bench.certify")
     assert done.returncode == 0, done.stderr
-    assert "promises added: 16, there before: 0" in done.stdout
+    assert "promises added: 20, there before: 0" in done.stdout
     assert done.stdout.splitlines()[-1] == f"run: {folder}"
-    assert len(json.loads((tmp_path / folder / "run.json").read_text())["promises"]) == 16 + 8 + 16
+    assert len(json.loads((tmp_path / folder / "run.json").read_text())["promises"]) == 20 + 10 + 20
 
     again = cli.run(*short, cwd=tmp_path)  # the main command shows them too
     assert again.returncode == 0, again.stderr

@@ -74,7 +74,7 @@ def test_the_installed_command_explains_itself(installed: Path, tmp_path: Path) 
 @pytest.mark.slow
 def test_the_installed_command_composes_the_demo(installed: Path, tmp_path: Path) -> None:
     config = yaml.safe_load(_run(installed / "calm-bench", "--cfg", "job", cwd=tmp_path))
-    assert config["threshold"]["grid"][0] == 0.95
+    assert config["threshold"]["grid"][0] == 0.999
     assert config["calibration"]["epsilon"] == 0.05
     assert list(tmp_path.iterdir()) == []
 

@@ -31,11 +31,13 @@ def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) ->
 def test_the_record_is_complete(undisturbed: Run) -> None:
     assert undisturbed.status == "finished"
     frontier = undisturbed.read("frontier")
-    assert len(frontier) == 1 + 1 + 3 + 3 * 19  # full, oracle, every static layer, three measures
+    # full, oracle, every static layer, a speculative rule, and each measure at 27 thresholds
+    assert len(frontier) == 1 + 1 + 3 + 1 + 27 * len(cli.MEASURES)
     assert len(undisturbed.read("generations")) == 300 * len(frontier)
     certificates = undisturbed.read("certificates")
-    assert len(certificates) == 4 * 4 * (1 + 5)  # three measures and the static baseline
-    assert len(undisturbed.info["promises"]) == 16
+    certified = len(cli.MEASURES) + 1  # and the static baseline
+    assert len(certificates) == 4 * certified * (1 + 5)
+    assert len(undisturbed.info["promises"]) == 4 * certified
     assert undisturbed.info["peak_memory_mb"] < 3000
     assert not (undisturbed.path / "figures").exists()  # it was asked for none
 

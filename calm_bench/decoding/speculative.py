@@ -30,8 +30,8 @@ class Speculative:
         self._weights = model.weights(dtype)
 
     @classmethod
-    def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> None:
-        return None
+    def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
+        return None if model.family == "t5" else "it knows T5 alone"
 
     def refuses(self, rule: Rule) -> str | None:
         return None if rule.drafts else "it only drafts and verifies"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calm_bench.cost.flops import MEASURES, Shape, elbayad, t5
+from calm_bench.cost.flops import MEASURES, Drafts, Shape, elbayad, t5
 from calm_bench.errors import InputError
 
 SMALL = Shape(layers=8, d_model=512, d_attention=384, d_ff=1024, gated=True, vocab=32128, d_encoder=512)
@@ -174,3 +174,11 @@ def test_every_measure_is_counted() -> None:
     for measure in MEASURES:
         assert elbayad([3, 3], 4, TINY, measure) > 0
         assert t5([3, 3], 4, TINY, measure) > 0
+
+
+def test_drafts_are_run_to_the_end_kept_or_not() -> None:
+    """Two rounds of two drafts for four tokens: six tokens of the full model, and a head for each of four drafts."""
+    shape = Shape(layers=8, d_model=4, d_attention=4, d_ff=8, gated=True, vocab=100, d_encoder=4)
+    for count in (t5, elbayad):
+        full = count([8] * 4, 3, shape, "full")
+        assert count([1, 1, 8, 8], 3, shape, Drafts(1, 2)) == pytest.approx(6 / 4 * full + 4 * 2 * 100 * 4)

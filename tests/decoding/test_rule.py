@@ -1,8 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 
 from calm_bench.decoding import Decay, Rule
+from calm_bench.errors import InputError
 from calm_bench.measures import Softmax, State
 
 
@@ -30,3 +32,18 @@ def test_decay_in_words() -> None:
 def test_the_state_measure_cannot_exit_before_layer_2() -> None:
     assert Rule.adaptive(State(), 0.1, Decay("none")).min_layer == 2
     assert Rule.adaptive(Softmax(), 0.1, Decay("none"), min_layer=3).min_layer == 3
+
+
+def test_a_speculative_rule_says_what_ran() -> None:
+    """Two drafts: kept both and a token of the full model; none kept; one kept and the text ended."""
+    rule = Rule.speculative(1, 2)
+    layers = np.array([1, 1, 8, 8, 1])
+    assert rule.rounds(layers, 8) == 3
+    assert rule.layers_run(layers, 8) == 8 * 3 * 3 / 5
+    assert Rule.full().layers_run(layers, 8) == layers.mean()
+
+
+@pytest.mark.parametrize(("layer", "drafts"), [(0, 2), (4, 2), (1, 0)])
+def test_a_speculative_rule_that_cannot_be(layer: int, drafts: int) -> None:
+    with pytest.raises(InputError, match="rule speculative: the drafting layer"):
+        Rule.speculative(layer, drafts).check_layers(4)

@@ -30,7 +30,7 @@ def frames() -> dict[str, pd.DataFrame]:
             "kind": ["full", "oracle", "adaptive", "adaptive"],
             "measure": ["softmax" if asked else None for asked in adaptive],
             "threshold": [threshold for _, threshold in RULES], "decay": "additive(tau=4)", "first_layer": 1,
-            "last_layer": 8, "state_copying": "exit_state", "drafts": None,
+            "last_layer": 8, "state_copying": "exit_state", "drafts": np.nan,
         }
     )  # fmt: skip
     examples = pd.DataFrame(
