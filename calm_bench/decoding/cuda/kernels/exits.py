@@ -38,9 +38,8 @@ def sortable(logit, token, VOCAB: tl.constexpr):
     """A number whose order is that of logits, and among equal logits that of tokens, the first token being highest."""
     bits = logit.to(tl.int32, bitcast=True)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    return (bits.to(tl.int64) << 32) | tl.maximum(VOCAB - token, 0).to(
-        tl.int64
-    )  # rows beyond the vocabulary are lowest
+    earliness = tl.maximum(VOCAB - token, 0)  # 0 for rows beyond the vocabulary
+    return (bits.to(tl.int64) << 32) | earliness.to(tl.int64)
 
 
 @triton.jit
