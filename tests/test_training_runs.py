@@ -1,5 +1,6 @@
 """Training from the command line: killed in either stage it goes on to the same end, and torchrun shares it."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def test_killed_in_either_stage_it_goes_on_to_the_same_end(
         )
     ours, theirs = (Run.open(next(folder.glob("runs/demo-*"))) for folder in (tmp_path, undisturbed))
     pd.testing.assert_frame_equal(ours.read("generations"), theirs.read("generations"), rtol=1e-4)
+
+
+def test_a_model_in_which_a_bit_has_flipped_is_trained_again(
+    command: list[str], undisturbed: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained(undisturbed), tmp_path / "runs" / "stages" / trained(undisturbed).name)
+    weights = trained(tmp_path) / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    done = cli.run(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "is trained again: model.safetensors is not the file that was written" in done.stderr
+    assert weights.read_bytes() == (trained(undisturbed) / "model" / "model.safetensors").read_bytes()
+    again = cli.run(*command, cwd=tmp_path)
+    assert "trained again" not in again.stderr
 
 
 def test_two_processes_train_from_the_command_line(command: list[str], undisturbed: Path, tmp_path: Path) -> None:

@@ -5,17 +5,16 @@ A few sentences stand in any two large sets; those are left out. More is the sam
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from calm_bench import processes
 from calm_bench.errors import InputError
-from calm_bench.records.atomic import replacing
-from calm_bench.records.stage_cache import StageCache
+from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.stages import identity
 from calm_bench.tasks.task import Task
 
@@ -42,7 +41,7 @@ def certified_sources(role: str, other: Task, split: str, certified: Task, cache
     found: dict[str, Any] = {}
     with cache.hold_together("leakage", key) as folder:
         if processes.is_first():
-            found = _compared(folder / "common.json", other, split, certified)
+            found = _compared(Chunks(folder, 1), other, split, certified)
             if not _by_chance(found):
                 shutil.rmtree(folder)
     found = processes.agree(found)
@@ -57,15 +56,15 @@ def certified_sources(role: str, other: Task, split: str, certified: Task, cache
     return common
 
 
-def _compared(file: Path, other: Task, split: str, certified: Task) -> dict[str, Any]:
-    """`certified`, how many sources are; `common`, those that rows of `split` have too. Kept in `file`."""
-    if not file.exists():
+def _compared(kept: Chunks, other: Task, split: str, certified: Task) -> dict[str, Any]:
+    """`certified`, how many sources are; `common`, those that rows of `split` have too."""
+    if not kept.done(0):
         examples = {example.source for example in certified.examples(certified.split)}
         common = examples.intersection(source for batch in batches(other.rows(split)) for source in batch["source"])
-        with replacing(file) as stream:
-            stream.write(json.dumps({"certified": len(examples), "common": sorted(common)}).encode())
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+        sources = pa.table({"source": pa.array(sorted(common), pa.string())})
+        kept.write(0, {"common": sources, "certified": pa.table({"count": [len(examples)]})})
+    counts, sources = kept.read(0, "certified"), kept.read(0, "common")
+    return {"certified": counts["count"][0].as_py(), "common": sources["source"].to_pylist()}
 
 
 def _by_chance(found: dict[str, Any]) -> bool:

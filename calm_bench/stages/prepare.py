@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from calm_bench.models.pairs import Pair, TokenizedPairs
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import fine_tune, train_exit_classifier, train_mlp_classifier
 from calm_bench.probes.subject import full_texts
+from calm_bench.records import seal
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages import identity
@@ -35,6 +37,8 @@ from calm_bench.stages.training_data import (
     validation_is_free,
 )
 from calm_bench.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 DECODED_TOGETHER = 256  # texts
 
@@ -57,11 +61,21 @@ def prepare(
     left_out = _certified(config, task, training_task, cache)
     key = _training_key(config, training_task, left_out)
     with cache.hold_together("train", key) as folder:
-        if not (folder / "model").is_dir():
+        if not _is_trained(folder / "model"):
             _train(config, training_task, folder, device, key, left_out)
         model = load(str(folder / "model"), device)
         _refuse_missing(config, model, str(folder / "model"))
         return model, folder.name
+
+
+def _is_trained(model: Path) -> bool:
+    """Whether a trained model is kept there. One that is not as it was written is taken away."""
+    fault = processes.agree(seal.fault(model) if processes.is_first() and model.is_dir() else None)
+    if fault and processes.is_first():
+        log.warning("%s is trained again: %s", model, fault)
+        shutil.rmtree(model)
+    processes.wait()
+    return model.is_dir()
 
 
 def _refuse_missing(config: Config, model: EarlyExitModel, name: str) -> None:
@@ -146,6 +160,7 @@ def _train(
         temporary = folder / "model.tmp"
         model.save(temporary, settings.stored_dtype)
         (temporary / "training.json").write_text(json.dumps(key, indent=2) + "\n")
+        seal.seal(temporary)
         temporary.rename(folder / "model")
         shutil.rmtree(checkpoints)
     processes.wait()
