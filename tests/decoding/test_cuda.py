@@ -131,11 +131,21 @@ def test_a_model_on_the_cpu_is_refused_with_a_word() -> None:
     assert Cuda.unavailable(random_t5(), torch.float32) == "it needs an NVIDIA GPU, and the model is on cpu"
 
 
-def test_an_activation_without_a_kernel_is_refused_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EarlyExitT5, "activation", "tanh")
+def test_what_is_missing_on_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = random_t5()
     monkeypatch.setattr(EarlyExitT5, "device", torch.device("cuda"))
+    monkeypatch.setattr(cuda_executor, "PYTHON_HEADER", tmp_path)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(cuda_executor, "which", lambda name: name)
+    monkeypatch.setattr(cuda_executor, "find_spec", lambda name: None)
+    assert Cuda.unavailable(model, torch.float32) == "triton is not installed"
     monkeypatch.setattr(cuda_executor, "find_spec", lambda name: name)
-    assert Cuda.unavailable(random_t5(), torch.float32) == "it has no kernel for the activation tanh"
+    assert Cuda.unavailable(model, torch.float32) is None
+    monkeypatch.setattr(cuda_executor, "which", lambda name: None)
+    assert Cuda.unavailable(model, torch.float32) == "triton needs a C compiler and Python's header files"
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(EarlyExitT5, "activation", "tanh")
+    assert Cuda.unavailable(model, torch.float32) == "it has no kernel for the activation tanh"
 
 
 def test_tiles_cover_every_position_and_every_token_of_the_vocabulary() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from sysconfig import get_path
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -23,6 +27,7 @@ from calm_bench.models.model import EarlyExitModel
 if TYPE_CHECKING:
     from calm_bench.decoding.cuda.launches import Launches
 
+PYTHON_HEADER = Path(get_path("include")) / "Python.h"
 COPIED_BYTES = 1 << 29  # far more than any cache holds
 MEASURES: tuple[type[Measure], ...] = (State, Classifier, MlpClassifier, Softmax, MaxProb, Entropy)  # with kernels
 
@@ -51,6 +56,8 @@ class Cuda:
             return "it knows T5 alone"
         if find_spec("triton") is None:
             return "triton is not installed"
+        if not (os.environ.get("CC") or which("gcc") or which("clang")) or not PYTHON_HEADER.exists():
+            return "triton needs a C compiler and Python's header files"
         if model.activation not in ACTIVATIONS:
             return f"it has no kernel for the activation {model.activation}"
         return None
