@@ -125,7 +125,7 @@ class FrozenWithMlpClassifier(nn.Module):
     """The frozen model with fresh networks that learn where to stop along its own texts.
 
     Attributes:
-        loss: what is minimised, of the networks' `log_odds` and of what `stopping_loss` takes beside them.
+        loss: what is minimised, of the networks' `log_odds` and where the layers agree with the full model.
     """
 
     def __init__(self, model: EarlyExitModel, hidden: int) -> None:
@@ -142,6 +142,4 @@ class FrozenWithMlpClassifier(nn.Module):
             there = labels != IGNORED
             states = [state[there] for state in outputs.decoder_hidden_states[:-1]]
             agrees = torch.stack([layer_logits(t5, state).argmax(-1) == labels[there] for state in states[1:]])
-            lengths = there.sum(-1, keepdim=True).expand_as(labels)[there]
-            remaining = lengths - there.cumsum(-1)[there]
-        return {"loss": self.loss(self.classifier.log_odds(states), agrees, remaining, lengths)}
+        return {"loss": self.loss(self.classifier.log_odds(states), agrees)}

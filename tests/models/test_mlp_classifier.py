@@ -12,7 +12,7 @@ from calm_bench.decoding import Decoder
 from calm_bench.errors import InputError
 from calm_bench.models import EarlyExitT5, curves
 from calm_bench.models.mlp_classifier import MlpClassifier
-from calm_bench.models.stopping_loss import stopping_loss
+from calm_bench.models.stopping_loss import HIGHEST, LOWEST, agreement_loss, stopping_loss
 from calm_bench.models.training import train_mlp_classifier
 from calm_bench.probes.subject import full_texts
 from tests.models.small_training import SETTINGS, Rows, model_and_rows
@@ -52,11 +52,9 @@ def test_round_trip_and_a_file_that_does_not_fit(tmp_path: Path) -> None:
             MlpClassifier.load(tmp_path, width, depth)
 
 
-def loss_of(log_odds: list[list[float]], agrees: list[list[int]], remaining: int = 0) -> float:
+def loss_of(log_odds: list[list[float]], agrees: list[list[int]]) -> float:
     """Of one token, at many thresholds: repeated, so that it meets them all."""
-    many = 1000
-    exits = torch.tensor(log_odds).repeat(1, many), torch.tensor(agrees).bool().repeat(1, many)
-    return stopping_loss(*exits, torch.full((many,), remaining), torch.full((many,), 10)).item()
+    return stopping_loss(torch.tensor(log_odds).repeat(1, 1000), torch.tensor(agrees).bool().repeat(1, 1000)).item()
 
 
 def test_stopping_where_it_is_right_costs_least() -> None:
@@ -65,21 +63,13 @@ def test_stopping_where_it_is_right_costs_least() -> None:
     assert right < loss_of([[-9.0], [-9.0], [9.0]], [[0], [1], [1]])  # too late: a layer more
 
 
-def test_a_wrong_token_costs_more_where_more_text_follows() -> None:
-    wrong = [[9.0], [9.0]], [[0], [1]]
-    assert loss_of(*wrong, remaining=9) > 2 * loss_of(*wrong, remaining=0)
-
-
-def test_each_text_counts_alike() -> None:
-    """A text of two tokens beside one of one: halves of the first are the mean."""
-    torch.manual_seed(0)
-    exits = torch.randn(2, 3000), torch.rand(2, 3000) < 0.5
-    lengths = torch.tensor([2, 2, 1]).repeat(1000)
-    zeros = torch.zeros(3000)
-    first, second = lengths == 2, lengths == 1
-    apart = [stopping_loss(*(x[:, part] for x in exits), zeros[part], lengths[part]) for part in (first, second)]
-    together = stopping_loss(*exits, zeros, lengths)
-    torch.testing.assert_close(together, torch.stack(apart).mean(), rtol=0.05, atol=0)
+def test_a_sure_rule_costs_its_layers_and_its_errors() -> None:
+    """Stopping at once: one layer at any price, and an error where the first layer is wrong."""
+    theta = torch.linspace(LOWEST, HIGHEST, 10001)
+    layer, error = (-theta / 2).exp().mean().item(), (theta / 2).exp().mean().item()
+    entropy = torch.tensor([[30.0], [30.0]]), torch.tensor([[0], [1]]).bool()
+    extra = 0.2 * agreement_loss(*entropy).item()
+    assert loss_of([[30.0], [30.0]], [[0], [1]]) == pytest.approx(layer + error + extra, rel=1e-2)
 
 
 def own_rows(model: EarlyExitT5, count: int = 60) -> Rows:
