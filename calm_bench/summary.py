@@ -36,6 +36,7 @@ def lines(run: Run) -> list[str]:
         *speed_lines(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
         *_precision(run),
         *in_words(run, issued(run)),
+        *slower(run, issued(run)),
     ]
 
 
@@ -103,6 +104,16 @@ def lossless(frontier: pd.DataFrame, rules: pd.DataFrame, certificates: pd.DataF
     certified = points[points["rule"].isin(certificates["rule"])]
     slower = certified.loc[certified["seconds"] > best["seconds"], "name"]
     return [*_aligned(rows), *(f"{name} is slower than {best['name']}, which loses nothing" for name in slower), ""]
+
+
+def slower(run: Run, certificates: pd.DataFrame) -> list[str]:
+    """A line for each of these rules that took more seconds than the full model: it saves layers alone."""
+    points = run.read("frontier").merge(run.read("rules")[["rule", "name"]], on="rule")
+    rows = points[points["rule"].isin(certificates["rule"]) & (points["speedup"] < 1)]
+    return [
+        f"slower than the full model here: {name} takes {1 / speedup:.2f} of its seconds for {layers:.2f} layers"
+        for name, speedup, layers in zip(rows["name"], rows["speedup"], rows["mean_exit_layer"], strict=True)
+    ]
 
 
 def _promise(row: pd.Series) -> str:

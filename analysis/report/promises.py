@@ -105,7 +105,8 @@ def _promise(row: dict[Any, Any], layers: int) -> Promise:
     state, outcome = _outcome(row, threshold)
     facts = [f"{row['layers']:.2f} of {layers} layers"] if threshold is not None else ["no threshold passed"]
     if threshold is not None and pd.notna(row["speedup"]):
-        facts.append(f"speedup {row['speedup']:.2f}")
+        slower = ", slower than the full model" if row["speedup"] < 1 else ""
+        facts.append(f"speedup {row['speedup']:.2f}{slower}")
     if threshold is not None and row["trials"]:
         facts.append(f"held-out loss {row['test_loss']:.3f}")
     return Promise(state, str(row["measure"]), threshold, tuple(facts), _sentence(row, threshold), outcome)

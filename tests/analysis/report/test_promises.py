@@ -7,7 +7,7 @@ from analysis.report.promises import Tolerance, tolerances, verdict
 from analysis.tables import certified
 
 
-def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0.5) -> Tolerance:
+def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0.5, speedup: float = 2.0) -> Tolerance:
     """One certificate at δ = 0.1 and ε = 0.2, with these mean losses on the held-out texts of its trials."""
     base = {"group": "g", "objective": "textual", "delta": 0.1, "epsilon": 0.2, "measure": "state", "method": method}
     base |= {"guarantee": "probability", "unit": "example", "together": 1}
@@ -16,7 +16,7 @@ def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0
         "p_value": 0.01,
         "mean_exit_layer": 3.0,
         "score": 40.0,
-        "speedup": 2.0,
+        "speedup": speedup,
     }
     tried = ({"trial": i, "test_loss": loss, "n_calibration": 64} for i, loss in enumerate(losses))
     rows = [{"trial": None, "test_loss": None, "n_calibration": 80}, *tried]
@@ -52,6 +52,11 @@ def test_a_promise_is_judged_by_what_its_method_guarantees(
     (promise,) = judged(losses, method, threshold).promises
     assert promise.state == state
     assert f"{sum(loss > 0.1 for loss in losses)} of {len(losses)} overlapping splits" in promise.outcome or not losses
+
+
+def test_a_rule_that_is_slower_than_the_full_model_is_said_to_be() -> None:
+    (promise,) = judged(KEPT, speedup=0.9).promises
+    assert promise.facts[1] == "speedup 0.90, slower than the full model"
 
 
 def test_a_promise_is_said_for_anyone_and_in_full() -> None:
