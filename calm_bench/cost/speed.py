@@ -9,7 +9,7 @@ import pandas as pd
 
 from calm_bench import bootstrap
 
-TEXTS = ("rule", "loop", "generate", "peer")  # the arms that decode one text
+TEXTS = ("rule", "loop", "int8", "generate", "peer")  # the arms that decode one text
 PEER = "CTranslate2 float32"  # what all are compared with
 COLUMNS = (
     *("arm", "executor", "n", "mean_exit_layer", "milliseconds", "encoder_milliseconds"),
@@ -33,8 +33,8 @@ class _Timed:
 
     @property
     def name(self) -> str:
-        other = {"loop": f"{self.rule}, loop", "generate": "generate()", "peer": self.executor}
-        return other.get(self.arm, self.rule)
+        own = {"rule": self.rule, "generate": "generate()", "peer": self.executor}
+        return own.get(self.arm, f"{self.rule}, {self.arm}")
 
     @property
     def per_token(self) -> pd.Series:

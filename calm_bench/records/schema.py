@@ -144,8 +144,10 @@ CERTIFICATES = pa.schema(
 # One row per timed generation.
 TIMINGS = pa.schema(
     [
-        column("arm", _TEXT),  # rule: our decoder under one rule; loop: the same in torch; generate: transformers;
-        # peer: another program at full depth; read: memory as large as the weights; grid, one_by_one: a measure's grid
+        # rule: our decoder under one rule; loop: the same in torch; int8: the same with layers in int8, another model;
+        # generate: transformers; peer: another program at full depth; read: memory as large as the weights;
+        # grid, one_by_one: a measure's grid
+        column("arm", _TEXT),
         column("rule", _INT32, null=True),  # what was decoded, as in rules; null for a grid
         column("measure", _TEXT, null=True),  # whose grid
         column("executor", _TEXT),  # what ran it: a name in decoding/executor.py, transformers, or a peer's

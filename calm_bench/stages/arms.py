@@ -76,6 +76,16 @@ def generate_arm(model: EarlyExitModel, full: int, max_new_tokens: int, recorded
     return Arm("generate", full, None, "transformers", run, recorded)
 
 
+def int8_arm(model: EarlyExitModel, full: int, max_new_tokens: int, recorded: Texts) -> Arm | None:
+    """Our full depth with layers in int8, beside a peer's: another model, whose texts are compared and not required."""
+    from calm_bench.decoding.native import Native
+
+    if Native.unavailable(model, torch.float32):
+        return None
+    rounded = Native(model, torch.float32, int8=True)
+    return rule_arm("int8", rounded, model, full, Rule.full(), max_new_tokens, recorded)
+
+
 def peer_arms(model: EarlyExitModel, full: int, max_new_tokens: int, threads: int, recorded: Texts) -> list[Arm]:
     """CTranslate2 in float32 and int8, at full depth; none, and a line about it, where it cannot be had."""
     if reason := peers.unavailable(model):

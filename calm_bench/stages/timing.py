@@ -16,7 +16,7 @@ from calm_bench.cost.seconds import Source, time_arms
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.records.schema import TIMINGS
-from calm_bench.stages.arms import Texts, generate_arm, grid_arm, peer_arms, read_arm, rule_arm
+from calm_bench.stages.arms import Texts, generate_arm, grid_arm, int8_arm, peer_arms, read_arm, rule_arm
 from calm_bench.stages.decode import rule_name
 from calm_bench.tasks.task import Example, Task
 
@@ -61,7 +61,7 @@ def measure_time(
         arms.append(generate_arm(model, full, length, recorded[full]))
     if settings.peers:
         arms += peer_arms(model, full, length, settings.threads, recorded[full])
-        arms += filter(None, [read_arm(serving[full], device)])
+        arms += filter(None, [int8_arm(model, full, length, recorded[full]), read_arm(serving[full], device)])
     table = time_arms(
         arms,
         sources,
