@@ -23,7 +23,7 @@ def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list
     made, missing = outputs.make(records, out, more, {entry.name: entry for entry in before["made"]})
     page = outputs.state_of(records, *missing, *records.notes, *(file for entry in made for file in entry.files))
     if before["page"] != page or not (out / "index.html").exists():
-        report.write(records, out / "index.html", missing)
+        report.write(records, out / "index.html", missing, made)
     index = {
         "page": page,
         "runs": records.runs.drop(columns=["promises", "config"]).to_dict("records"),

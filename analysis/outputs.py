@@ -25,7 +25,7 @@ from calm_bench.errors import InputError
 class Made:
     """One entry of the index: what it is, the paper's item it stands beside, its files, and the runs behind it.
 
-    key: a hash of all that it is made from. said: what it lacks, one sentence each.
+    stem: that of the catalogue. key: a hash of all that it is made from. said: what it lacks, one sentence each.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Made:
     paper: str
     files: tuple[str, ...]
     runs: tuple[str, ...]
+    stem: str = ""
     key: str = ""
     said: tuple[str, ...] = ()
 
@@ -52,7 +53,7 @@ def make(
     files: tuple[str, ...] = ("threshold-decay.png", "threshold-decay.svg")
     if not all((out / file).exists() for file in files):
         files = save(threshold_decay(), out, "threshold-decay")
-    made = [Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", files, ())]
+    made = [Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", files, (), "threshold-decay")]
     missing: list[str] = []
     known: dict[Scope, Parts] = {}
     todo: list[tuple[Output, str, Records]] = []
@@ -95,7 +96,7 @@ def _entry(output: Output, label: str, part: Records, out: Path, before: Mapping
         commands = _used(product, commands)
         files = tables.write_table(out / name, product, commands)
         said = tuple(f"{title}: {line}" for line in product.missing)
-    return Made(name, title, output.paper, files, tuple(commands), key, said)
+    return Made(name, title, output.paper, files, tuple(commands), output.stem, key, said)
 
 
 def state_of(part: Records, *more: str) -> str:

@@ -1,5 +1,6 @@
 """A matplotlib figure as SVG inside a page: no fixed size, and text and axes in the page's own colour."""
 
+import hashlib
 import io
 import re
 
@@ -19,10 +20,22 @@ def inline_svg(fig: Figure, label: str) -> Markup:
     with style.context(), mpl.rc_context({"svg.hashsalt": label}):
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # The ids of groups ("axes_1") would be the same in every figure.
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    return _scaled(svg, label)
+
+
+def inlined(svg: str, label: str) -> Markup:
+    """The same of a figure that was saved as a file."""
+    prefix = hashlib.sha256(label.encode()).hexdigest()[:6]
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", svg)
+    return _scaled(svg.replace('style="fill: #ffffff"/>', 'style="fill: none"/>'), label)
+
+
+def _scaled(svg: str, label: str) -> Markup:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = svg.replace(style.INK, "currentColor")

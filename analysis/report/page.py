@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -13,29 +14,33 @@ from markupsafe import Markup
 
 from analysis import plots, pooling, scopes, tables
 from analysis.load import Records
+from analysis.outputs import Made
 from analysis.report.drawing import inline_svg
 from analysis.report.explorer import MAX_BYTES, link, payload
+from analysis.report.gallery import sections
 from analysis.report.promises import Tolerance, tolerances, verdict
+from analysis.report.slider import slider
 from calm_bench.errors import InputError
 
 
-def write(records: Records, path: Path, missing: list[str]) -> None:
-    """Write the page: promises, frontier, certified thresholds and the explorer, per group.
+def write(records: Records, path: Path, missing: list[str], made: Sequence[Made] = ()) -> None:
+    """Write the page: slider, promises, frontier, certified thresholds and the explorer, per group; figures and tables.
 
-    missing: what the runs lack, in words, as `outputs.make` says it.
+    missing: what the runs lack, in words. made: what lies beside the page. Both are what `outputs.make` gives.
 
     Raises:
         OSError: `path` cannot be written.
     """
     parts = scopes.groups(records) or {group: records.of(group) for group in records.groups}
     data = [payload(part.one(), group, MAX_BYTES // len(parts)) for group, part in parts.items()]
-    script = _asset("page.js")
+    script = "".join(map(_asset, ("page.js", "slider.js", "explorer.js")))
     page = (
         _environment()
         .get_template("page.html.j2")
         .render(
             groups=[_group(part, explored) for part, explored in zip(parts.values(), data, strict=True)],
-            data=data,
+            data={"groups": data, "sliders": [slider(part.one()) for part in parts.values()]},
+            sections=sections(made, path.parent),
             missing=missing,
             notes=records.notes,
             style=Markup(_asset("page.css")),
@@ -55,6 +60,7 @@ def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
         "runs": runs.to_dict("records"),
         "quality": runs["quality"].iloc[0],
         "similarity": runs["similarity"].iloc[0],
+        "draws": part.draws,
         "n": int(part.frontier["n"].max()),
         "layers": explored["layers"],
         "tolerances": promised,

@@ -102,8 +102,8 @@ def test_the_numbers_are_those_of_the_records(browser: Browser, page: Path, reco
             assert said["mean layers"] == f"{row['mean_exit_layer']:.2f} of 8"
             assert said["tokens"] == str(row["n_tokens"])
             assert said["D, distance to the full text (1 − similarity)"] == f"{row['textual_loss']:.3f}"
-            assert said["score (similarity, 0 to 1)"] == f"{row['score']:.3f}"
-            assert float(said["ΔR, score lost to the full model"]) == round(full["score"] - row["score"], 3)
+            assert float(said["score (similarity, 0 to 100)"]) == pytest.approx(100 * row["score"], abs=0.1)
+            assert float(said["ΔR, score lost to the full model (0 to 1)"]) == round(full["score"] - row["score"], 3)
             ratio, low, high = frontier.loc[rule, ["speedup", "speedup_low", "speedup_high"]]
             expected = "not timed" if pd.isna(ratio) else f"{ratio:.2f} ({low:.2f}\N{EN DASH}{high:.2f})"
             assert said["speedup of this rule (95% interval)"] == expected
@@ -164,3 +164,26 @@ def test_next_and_another_rule_redraw(browser: Browser, page: Path) -> None:
     assert browser.text("early-title") == "Early exit: full model"
     colours = "new Set([...document.querySelectorAll('#early [role=option]')].map(t => t.style.backgroundColor)).size"
     assert browser.js(colours) == 1
+
+
+def test_search_order_and_the_address(browser: Browser, page: Path, records: Records) -> None:
+    browser.open(page)
+    losses = "groups[0].examples.map(e => e.rules[picked.rule][3])"
+    browser.js("{const e = at('order'); e.value = 'loss'; e.dispatchEvent(new Event('change'))}")
+    listed = browser.js("[...at('example').options].map(o => Number(o.value))")
+    values = browser.js(losses)
+    assert [values[place] for place in listed] == sorted(values, reverse=True)
+    assert browser.js("picked.example") == listed[0]
+    assert browser.js("location.hash") == browser.js("at('link').hash")
+    browser.js("{const e = at('search'); e.value = 'e0007'; e.dispatchEvent(new Event('input'))}")
+    assert browser.js("[...at('example').options].map(o => o.textContent.slice(0, 5))") == ["e0007"]
+    assert browser.text("found") == "1 of 24 found"
+    assert browser.js("location.hash").endswith("/e0007")
+    assert browser.violations() == []
+
+
+def test_two_rules_stand_side_by_side(browser: Browser, page: Path) -> None:
+    browser.open(page)
+    browser.choose("beside", browser.js("picked.rule"))
+    colours = "[...at('{}').querySelectorAll('[role=option]')].map(t => t.style.backgroundColor)"
+    assert browser.js(colours.format("full")) == browser.js(colours.format("early"))[:-1]  # but for </s>

@@ -72,7 +72,7 @@ def test_texts_are_escaped(text: str) -> None:
     assert "&lt;moon&gt;" in text
     data = Page(text).scripts[0]
     assert not set("<>&") & set(data)
-    assert "▁<script>alert('x')</script>" in json.loads(data)[0]["pieces"]
+    assert "▁<script>alert('x')</script>" in json.loads(data)["groups"][0]["pieces"]
 
 
 def test_names_are_escaped_too(write_run, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""The slider's table says what certification says at every δ, and the page shows it."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis import Records, load
+from analysis.report.slider import slider
+from calm_bench.calibration import METHODS, certify
+from tests.analysis.report.browser import Browser, needs_chromium
+
+
+@pytest.mark.parametrize("objective", ["textual", "risk"])
+def test_each_point_is_the_certificate_at_that_tolerance(records: Records, objective: str) -> None:
+    table = slider(records)
+    assert table is not None
+    (run,) = records.stored.values()
+    outcomes = run.outcomes
+    for grid in outcomes.grids:
+        points = table["objectives"][objective][grid.measure]
+        assert [point[0] for point in points] == sorted({point[0] for point in points})
+        for delta, key, held, trials, loss, state in points[::7]:
+            made = certify(
+                outcomes.losses[objective][grid.rules], grid.thresholds, objective=objective, delta=delta,
+                epsilon=0.05, measure=grid.measure, method=METHODS["ltt"],
+            )  # fmt: skip
+            rule = outcomes.full if made.index is None else int(grid.rules[made.index])
+            layers = records.frontier.set_index("rule").loc[rule, "mean_exit_layer"]
+            assert table["rules"][key]["mean_exit_layer"][0] == pytest.approx(layers, rel=1e-4)
+            assert (key == table["full"]) == (made.index is None)
+            assert 0 <= held <= trials == 50
+            assert 0 <= loss <= 1
+            assert state in ("held", "broke")
+    assert set(table["promised"][objective]) <= {point[0] for point in points}
+
+
+def test_records_without_losses_have_no_slider(write_run) -> None:
+    records = load(write_run(n=4, config={"calibration": {"method": "from elsewhere"}}))
+    assert slider(records) is None
+
+
+@needs_chromium
+def test_moving_it_shows_another_rule_and_what_it_costs(browser: Browser, page: Path) -> None:
+    browser.events.clear()
+    browser.open(page)
+    move = "{{const e = document.getElementById('delta-1'); e.value = {}; e.dispatchEvent(new Event('input'))}}"
+    browser.js(move.format(0))
+    assert "the full model runs" in browser.text("slider-1")
+    assert "8.00 of 8" in browser.text("slider-1")
+    browser.js(move.format(39))
+    assert "δ = 0.4" in browser.text("slider-1")
+    assert "8.00 of 8" not in browser.text("slider-1")
+    assert browser.bad_news() == []
+    assert browser.violations() == []
