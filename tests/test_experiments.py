@@ -28,6 +28,8 @@ TRAIN = [
     "training.evaluate_every=2",
     "training.evaluate_examples=4",
     "training.classifier_steps=2",
+    "training.mlp_classifier_steps=2",
+    "training.mlp_classifier_sources=8",
     "training.workers=0",
 ]
 EXPERIMENT_FILES = sorted((composing.config_dir() / "experiment").glob("*.yaml"))

@@ -22,6 +22,7 @@ def test_a_launcher_trains_and_leaves_one_record_a_job_and_names_one_that_fails(
     """Training is part of it: joblib's processes cannot start the ones that tokenise batches."""
     name, *settings = launcher
     training = ["training.split=validation", "training.steps=2", "training.classifier_steps=2", "training.workers=1"]
+    training += ["training.mlp_classifier_steps=2", "training.mlp_classifier_sources=8"]
     training += ["training.batch_size=2", "training.evaluate_every=2", "training.evaluate_examples=4"]
     short = [f"model.path={tiny_checkpoint}", "limit=3", "task.max_new_tokens=6", "baselines=[]", *cli.QUICK]
     jobs = ["measure=softmax", "threshold.min_layer=1,4"]  # the model has three layers

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 FEW = ["limit=20", "task.max_new_tokens=8", "measure=[classifier]", "threshold.grid=[0.9]", "baselines=[]", "probes=[]"]
 TRAIN = [
     "training=tatoeba", "training.split=validation", "training.batch_size=8", "training.steps=30",
-    "training.classifier_steps=30", "training.evaluate_every=5", "training.evaluate_examples=8", "training.workers=0",
+    "training.classifier_steps=30", "training.mlp_classifier_steps=4", "training.mlp_classifier_sources=20",
+    "training.evaluate_every=5", "training.evaluate_examples=8", "training.workers=0",
     "training.bf16=false", "device=cpu",
 ]  # fmt: skip
 

@@ -19,7 +19,10 @@ from calm_bench.models.model import EarlyExitModel
 log = logging.getLogger(__name__)
 Source = Sequence[int]
 GRID = "grid"
-LAST = {False: (GRID,), True: ("speculative", GRID)}  # what is passed on to; the grid knows speculation by its outcome
+DRAFTING = (
+    "speculative",
+    GRID,
+)  # a speculative rule alone: the grid knows what comes of it, not its time
 DTYPES: tuple[str, ...] = get_args(DecodingDtype)
 
 
@@ -59,7 +62,7 @@ class Decoder:
 
     def serving(self, rule: Rule, *, alone: bool = False) -> Executor:
         """The executor for a rule: among other rules and texts, or `alone`, one text at a time."""
-        for executor in self._candidates(alone):
+        for executor in self._available(DRAFTING) if alone and rule.drafts else self._candidates(alone):
             if (reason := executor.refuses(rule)) is None:
                 return executor
             self._log(f"the {executor.name} executor does not decode {rule.name}: {reason}")
@@ -114,8 +117,11 @@ class Decoder:
 
     def _candidates(self, alone: bool = False) -> Iterator[Executor]:
         """The executors that are available, best first; the grid is always one of them."""
-        best = ALONE[self.model.device.type] if alone else LAST[alone]
-        for name in best if self.executor == "auto" else (self.executor, *LAST[alone]):
+        best = ALONE[self.model.device.type] if alone else (GRID,)
+        return self._available(best if self.executor == "auto" else (self.executor, GRID))
+
+    def _available(self, names: Sequence[str]) -> Iterator[Executor]:
+        for name in names:
             if name not in self._executors:
                 self._executors[name] = self._built(name)
             if executor := self._executors[name]:

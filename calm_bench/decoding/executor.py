@@ -69,8 +69,8 @@ EXECUTORS = {
 }
 # What a single text under a single rule is given to, the best first, on each kind of device.
 ALONE: dict[str, tuple[str, ...]] = {
-    "cpu": ("native", "speculative", "grid"),
-    "cuda": ("cuda", "speculative", "grid"),
+    "cpu": ("native", "grid"),
+    "cuda": ("cuda", "grid"),
 }
 
 

@@ -89,8 +89,16 @@ def test_auto_is_the_grid_for_many_and_the_first_that_serves_for_one(model: Earl
 
 def test_every_executor_may_be_chosen_for_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    assert set(get_args(TimingExecutor)) == {"auto", *executor.EXECUTORS}
+    assert {*get_args(TimingExecutor), "speculative"} == {"auto", *executor.EXECUTORS}  # that one serves its own rules
     assert all(set(names) <= set(executor.EXECUTORS) and names[-1] == "grid" for names in executor.ALONE.values())
+
+
+@pytest.mark.parametrize("preferred", ["auto", "grid", "picky"])
+def test_a_speculative_rule_alone_is_really_drafted(preferred: str, model: EarlyExitT5) -> None:
+    """The grid knows what comes of it, which is no time to print."""
+    rule, decoder = Rule.speculative(1, 2), Decoder(model, executor=preferred)
+    assert decoder.serving(rule, alone=True).name == "speculative"
+    assert decoder.serving(rule).name == {"picky": "picky"}.get(preferred, "grid")
 
 
 def test_weights_are_laid_out_once(model: EarlyExitT5) -> None:
