@@ -52,6 +52,7 @@ def rules() -> pd.DataFrame:
             "first_layer": 1,
             "last_layer": int(value) if measure == "static" and value else LAYERS,
             "state_copying": "exit_state",
+            "drafts": None,
         }
         for number, (measure, value) in enumerate(named)
     )
