@@ -4,8 +4,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import t
 
+from calm_bench.calibration.checks import FloatArray
 from calm_bench.errors import InputError
 
 Over = Literal["splits", "seeds", "both"]
@@ -15,17 +16,17 @@ LEVEL = 0.95
 
 
 def spread(certificates: pd.DataFrame, runs: pd.DataFrame, over: Over) -> pd.DataFrame:
-    """Means of what the trials of each promise measured on held-out examples, each with its 95% interval.
+    """Means of what the trials of each promise measured on held-out examples, with how far they spread.
 
     certificates, runs: frames of `analysis.load`, of runs that differ in nothing but their training seed (and measure).
-    over: "splits": one row for each seed, the interval holds the splits of that seed. "seeds": the interval holds one
-    mean over splits for each seed. "both": the interval holds the splits of all seeds.
+    over: "splits": one row for each seed, with the middle of its splits. "both": with the middle of the splits of all
+    seeds. "seeds": with an interval of the mean over seeds, each the mean of its splits.
 
     Columns: name, task, model, objective, delta, epsilon, method, measure; seed (only over splits); seeds and splits
     (how many); test_loss, test_score, mean_exit_layer, flops_reduction and broken (share of splits whose test loss
-    exceeded delta), each with _low and _high; and interval, which says in words what the intervals are. They are
-    percentiles, except that of broken over splits, which is the exact binomial one. It takes splits for independent;
-    as they share examples, read it as a rough guide.
+    exceeded delta), each with _low and _high; and interval, which says in words what these are. Over seeds they are
+    Student's 95% interval, NaN for one seed. Else they are the 2.5% and 97.5% quantiles of splits that share examples,
+    which say how far splits scatter and nothing of how far the mean lies from the truth (NaN for broken).
 
     Raises:
         InputError: no trials, or two runs with one seed made the same promise, so that they differ in something else.
@@ -52,18 +53,30 @@ def _row(rows: pd.DataFrame, over: Over) -> dict[str, object]:
     n_seeds, n_splits = by_seed.ngroups, int(by_seed.size().max())
     row: dict[str, object] = {"seeds": n_seeds, "splits": n_splits}
     shown = by_seed[[*VALUES, "broken"]].mean() if over == "seeds" else rows
-    tail = (1 - LEVEL) / 2
     for column in [*VALUES, "broken"]:
         values = shown[column].to_numpy(np.float64)
-        low, high = np.quantile(values, [tail, 1 - tail])
-        if column == "broken" and over != "seeds":
-            interval = binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL)
-            low, high = interval.low, interval.high
-        row |= {column: float(values.mean()), f"{column}_low": float(low), f"{column}_high": float(high)}
-    splits = f"{n_splits} splits"
+        low, high = of_mean(values) if over == "seeds" else _middle(values, column)
+        row |= {column: float(values.mean()), f"{column}_low": low, f"{column}_high": high}
+    splits = f"the middle {LEVEL:.0%} of {n_splits} overlapping splits"
+    of_seeds = f"{LEVEL:.0%} t-interval over {n_seeds} training seeds, each the mean of its {n_splits} splits"
     what = {
         "splits": splits,
-        "seeds": f"{n_seeds} training seeds, each the mean of its {n_splits} splits",
+        "seeds": of_seeds if n_seeds > 1 else f"no interval over one training seed, the mean of its {n_splits} splits",
         "both": f"{splits} of each of {n_seeds} training seeds" if n_seeds > 1 else splits,
     }[over]
-    return {**row, "interval": f"{LEVEL:.0%} over {what}"}
+    return {**row, "interval": what}
+
+
+def of_mean(values: FloatArray) -> tuple[float, float]:
+    """Student's interval of the mean of independent values; NaN for one."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    margin = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - margin), float(values.mean() + margin)
+
+
+def _middle(values: FloatArray, column: str) -> tuple[float, float]:
+    if column == "broken":
+        return np.nan, np.nan
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -212,8 +212,9 @@ def speed_lines(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list
     if grids:
         rows = [["one by one / grid", "ratio", "95% interval", "batches"]]
         rows += [
-            [row["measure"], f"{row['ratio']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}", f"{row['n']}"]
+            [row["measure"], f"{row['ratio']:.2f}", " to ".join(filter(None, bounds)), f"{row['n']}"]
             for row in grids
+            for bounds in [[_known(row[end], ".2f") for end in ("low", "high")]]
         ]
         blocks += [*_aligned(rows), ""]
     return blocks

@@ -16,7 +16,7 @@ head for each draft.
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -82,8 +82,6 @@ def elbayad(
     source_length: int,
     shape: Shape,
     measure: str | Asking | Drafts,
-    *,
-    first_call: Literal["visited", "all"] = "visited",
 ) -> float:
     """The paper's count, as printed. Per token that left at layer q of N = L, at position t of a source of |x| tokens:
 
@@ -92,25 +90,23 @@ def elbayad(
         FS = 4 d^2                              (keys and values of a skipped layer)
         FP = 2 V d q (softmax), 2 d q (classifier), 0 (static, oracle, full), else what the measure says of q layers
 
-    `first_call` says which layers project the encoder states to keys and values, once per generation: "visited", only
-    the layers that some token reaches, as the formula is worded; or "all" N of them, which is what the published
-    CNN/DM rows fit. The formula has no term for state; a cosine costs 4 d q here: a dot product and a norm.
+    The encoder states are projected to keys and values once per generation by the layers that some token reaches, as
+    the formula is worded. Of the published CNN/DM rows, classifier and state fit a projection by all N layers to 0.3%,
+    softmax fits neither. The formula has no term for state; a cosine costs 4 d q here: a dot product and a norm.
 
     `exit_layers` (T,) in 1..L, T >= 1; `source_length` in tokens, >= 1. Returns FLOPs summed over the T tokens.
     Raises InputError on anything else, an unknown measure, and static or full with layers that contradict them.
     """
-    if first_call not in ("visited", "all"):
-        raise InputError(f"first_call={first_call!r}: must be one of visited, all")
     q = _check(exit_layers, source_length, shape, measure)
     if isinstance(measure, Drafts):
         full = np.full_like(q, shape.layers)
-        return _drafted(q, shape, measure, elbayad(full, source_length, shape, "full", first_call=first_call))
+        return _drafted(q, shape, measure, elbayad(full, source_length, shape, "full"))
     depth = _depth(q, shape, measure)
     d, t = shape.d_model, np.arange(1, len(q) + 1)
 
     layer = 12 * d**2 + 4 * shape.d_ff * d + 4 * t * d + 4 * source_length * d
     skipped = 4 * d**2
-    cross = 4 * source_length * d * shape.d_encoder * (depth if first_call == "all" else q.max())
+    cross = 4 * source_length * d * shape.d_encoder * q.max()
     head = 2 * shape.vocab * d
     asked, includes_head = _asked(measure, shape)
     decision = asked[q]

@@ -44,6 +44,8 @@ class _Timed:
 def arms(timings: pd.DataFrame, rules: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """One row per arm that decodes single texts; 95% intervals are bootstrap over examples, which are paired.
 
+    Of one repeat there are none (NaN): nothing says how far the clock wavers.
+
     timings, rules: the tables of these names. Columns:
         arm: a rule's name, with the loop's beside it, `generate()`, or a peer.
         executor, n (examples), mean_exit_layer, milliseconds per text, encoder_milliseconds of them.
@@ -81,7 +83,15 @@ def arms(timings: pd.DataFrame, rules: pd.DataFrame, seed: int = 0) -> pd.DataFr
                 "same_texts": means["same_text"].mean(),
             }
         )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    if not repeated(timings):
+        table[[name for name in COLUMNS if name.endswith(("_low", "_high"))]] = np.nan
+    return table
+
+
+def repeated(timings: pd.DataFrame) -> bool:
+    """Whether each arm ran more than once on a text."""
+    return timings["repeat"].nunique() > 1
 
 
 def grids(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -93,7 +103,8 @@ def grids(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     rows = []
     for measure in seconds["grid"].index.get_level_values("measure").unique():
         together, apart = (seconds[arm].loc[measure].to_numpy() for arm in ("grid", "one_by_one"))
-        rows.append((measure, *map(float, bootstrap.ratio(apart, together, seed=seed)), len(together)))
+        ratio, *interval = map(float, bootstrap.ratio(apart, together, seed=seed))
+        rows.append((measure, ratio, *(interval if repeated(timings) else (np.nan, np.nan)), len(together)))
     return pd.DataFrame(rows, columns=list(GRID_COLUMNS))
 
 

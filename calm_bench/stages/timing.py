@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from calm_bench import bootstrap
 from calm_bench.config import TimingConfig
 from calm_bench.cost.seconds import Source, time_arms
+from calm_bench.cost.speed import repeated
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.records.schema import TIMINGS
@@ -111,6 +112,8 @@ def check_texts(timed: pd.DataFrame, rules: Sequence[Rule]) -> None:
 def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, full: int, seed: int) -> pd.DataFrame:
     """The frontier with seconds per text and speedup over the full model, for the rules that were timed.
 
+    Of one repeat the speedup has no interval: nothing says how far the clock wavers.
+
     full: the full model's rule.
     """
     columns = ["seconds", "speedup", "speedup_low", "speedup_high"]
@@ -123,7 +126,8 @@ def with_seconds(frontier: pd.DataFrame, timings: pd.DataFrame, full: int, seed:
     for index, rule in frontier["rule"].items():
         if rule in seconds.index:
             own = seconds.loc[rule].to_numpy()
-            frontier.loc[index, columns] = [own.mean(), *bootstrap.ratio(whole, own, seed=seed)]
+            speedup, *interval = bootstrap.ratio(whole, own, seed=seed)
+            frontier.loc[index, columns] = [own.mean(), speedup, *(interval if repeated(timings) else (np.nan, np.nan))]
     return frontier
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import Records, certified, classifier_f1, efficiency, load, state_copying, text_lengths
 from analysis.tables import (
@@ -31,7 +32,7 @@ def test_efficiency_averages_trials(squad: Records) -> None:
     assert point["layers"] == pytest.approx(rows["mean_exit_layer"].mean())
     assert point["layers_low"] <= point["layers"] <= point["layers_high"]
     assert point["flops_reduction_low"] <= point["flops_reduction"] <= point["flops_reduction_high"]
-    assert (point["trials"], point["seeds"], point["interval"]) == (50, 1, "95% over 50 splits")
+    assert (point["trials"], point["seeds"], point["interval"]) == (50, 1, "the middle 95% of 50 overlapping splits")
     assert " to " in efficiency_shown(table).iloc[0]["squad FLOPs reduction"]
 
 
@@ -92,12 +93,12 @@ def test_seeds_of_one_setup_are_pooled(write_run) -> None:
     both = load(last.parent, quiet=True)
     table = efficiency(both.certificates, both.runs)
     assert set(table["setup"]) == {"demo-tatoeba_enfr"}
-    assert set(table["interval"]) == {"95% over 50 splits of each of 2 training seeds"}
+    assert set(table["interval"]) == {"95% t-interval over 2 training seeds, each the mean of its 50 splits"}
     point = table.set_index(["objective", "delta", "measure"]).loc[("textual", 0.25, "state")]
     rows = both.certificates.query("objective == 'textual' and delta == 0.25 and measure == 'state' and trial.notna()")
     assert len(rows) == 100
     assert point["layers"] == pytest.approx(rows["mean_exit_layer"].mean())
-    assert point["layers_low"] == pytest.approx(rows["mean_exit_layer"].quantile(0.025))
+    assert point["layers_low"] < rows.groupby("run_id")["mean_exit_layer"].mean().min()  # two seeds say little
     one = [efficiency(part.certificates, part.runs) for part in map(both.of, both.groups)]
     speeds = [rows.set_index(["objective", "delta", "measure"]).loc[("textual", 0.25, "state")] for rows in one]
     if all(pd.notna(row["speedup"]) for row in speeds):
@@ -180,7 +181,8 @@ def test_state_copying_has_a_row_per_way_and_the_published_one_below(write_run) 
     for way in ("projected_kv", "exit_state"):
         last = write_run(run_id=way, n=4, name="state_copying", config={"state_copying": way})
     both = load(last.parent, quiet=True)
-    table = state_copying(both.frontier, both.setting("state_copying"), both.runs)
+    texts = both.generations(both.frontier.query("measure in ('full', 'oracle')"))
+    table = state_copying(both.frontier, both.setting("state_copying"), both.runs, texts)
     rows = list(table[["state_copying", "source"]].itertuples(index=False, name=None))
     assert rows == [
         ("full", "this run"), ("full", "published"), ("exit_state", "this run"), ("exit_state", "published"),
@@ -191,10 +193,16 @@ def test_state_copying_has_a_row_per_way_and_the_published_one_below(write_run) 
         oracle[["score", "score_low", "mean_exit_layer"]].tolist()
     )
     assert table.iloc[2]["similarity"] == pytest.approx(1 - oracle["textual_loss"])
+    for row in table[table["lost"].notna()].to_dict("records"):
+        pairs = texts[texts["run_id"] == row["run_id"]].pivot(index="example", columns="measure", values="score")
+        expected = stats.ttest_rel(pairs["full"], pairs["oracle"])
+        assert row["lost"] == pytest.approx(100 * (pairs["full"] - pairs["oracle"]).mean())
+        paired = expected.confidence_interval(0.95)
+        assert [row["lost_low"], row["lost_high"]] == pytest.approx([100 * paired.low, 100 * paired.high])
     shown = state_copying_shown(table)
-    assert shown.iloc[3].tolist() == ["exit_state", "cnndm", "published", "ROUGE-L 38.24", "", "1.53"]
+    assert shown.iloc[3].tolist() == ["exit_state", "cnndm", "published", "ROUGE-L 38.24", "", "", "1.53"]
     with pytest.raises(InputError, match="oracle"):
-        state_copying(both.frontier.query("measure != 'oracle'"), both.setting("state_copying"), both.runs)
+        state_copying(both.frontier.query("measure != 'oracle'"), both.setting("state_copying"), both.runs, texts)
 
 
 def test_formats(squad: Records, tmp_path: Path) -> None:

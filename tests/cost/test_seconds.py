@@ -29,7 +29,7 @@ RULES = pd.DataFrame(
         "last_layer": [8, 2, 4, 8, 8],
     }
 )
-TIMINGS = pd.DataFrame(
+ONCE = pd.DataFrame(
     [
         _timing("rule", 0, 0, 2.0, 8.0), _timing("rule", 0, 1, 4.0, 8.0),
         _timing("rule", 1, 0, 1.0, 2.0), _timing("rule", 1, 1, 1.0, 2.0),
@@ -40,7 +40,8 @@ TIMINGS = pd.DataFrame(
         _timing("loop", 0, 0, 4.0, 8.0), _timing("loop", 0, 1, 5.0, 8.0), _timing("read", None, 0, 0.5),
         _timing("grid", None, 0, 9.0), _timing("one_by_one", None, 0, 18.0),
     ]
-).astype({"rule": "Int32"})  # fmt: skip
+).astype({"rule": "Int32"}).assign(repeat=0)  # fmt: skip
+TIMINGS = pd.concat([ONCE, ONCE.assign(repeat=1)], ignore_index=True)
 
 
 def test_whole_batches_do_not_hide_the_seconds_of_single_texts() -> None:
@@ -49,6 +50,14 @@ def test_whole_batches_do_not_hide_the_seconds_of_single_texts() -> None:
     assert timed.loc[[0, 3], "seconds"].tolist() == [3.0, 1.5]
     assert timed.loc[[0, 3], "speedup"].tolist() == pytest.approx([1.0, 2.0])
     assert timed.loc[4, ["seconds", "speedup", "speedup_low", "speedup_high"]].isna().all()
+
+
+def test_one_repeat_gives_no_interval() -> None:
+    timed = with_seconds(RULES[["rule"]], ONCE, full=0, seed=0)
+    assert timed.loc[3, "speedup"] == pytest.approx(2.0)
+    assert timed[["speedup_low", "speedup_high"]].isna().all(axis=None)
+    assert arms(ONCE, RULES).filter(regex="_(low|high)$").isna().all(axis=None)
+    assert grids(ONCE)[["low", "high"]].isna().all(axis=None)
 
 
 def test_what_each_arm_takes_over_the_full_model_a_peer_and_the_ideal() -> None:
