@@ -114,9 +114,11 @@ def _run(config: Config) -> Run:
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
     console.say("\n".join([*summary.lines(record), ""]))  # the result first: what follows may fail, and costs nothing
-    if config.figures:
-        _draw(record)
-    _mirror(config, record)
+    try:
+        if config.figures:
+            _draw(record)
+    finally:  # also where it is interrupted
+        _mirror(config, record)
     return record
 
 

@@ -82,8 +82,9 @@ def test_a_drawing_that_fails_does_not_keep_it_from_w_and_b(command: list[str], 
     shutil.rmtree(folder / "figures")
     (folder / "figures").write_text("in the way")
     done = cli.run(*command, "tracking.mode=offline", cwd=cwd)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("calm-bench: runs_dir: cannot write runs/")
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("no figures: ")]
+    assert "FileExistsError" in line
     (copy,) = copies(cwd)
     assert (copy.exit_code, copy.values["status"]) == (0, "finished")
 
@@ -174,7 +175,7 @@ def test_later_promises_reach_w_and_b_and_the_copy_is_of_the_record_as_it_is(
     assert done.stderr.startswith("W&B: offline; ")
     (copy,) = copies(tmp_path)
     assert len(copy.values["promises"]) == 2 * len(first.values["promises"])
-    assert set(copy.artifact) == set(first.artifact)
+    assert set(copy.artifact) == {*first.artifact, "certificates-1.parquet"}
     digests = {
         Path(entry.local_path): entry.digest
         for record in records_of(next(copy.folder.glob("*.wandb")))
