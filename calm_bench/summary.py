@@ -13,7 +13,7 @@ from calm_bench.records.store import Run
 
 LEGEND = (
     "layers and score: over all examples, which also calibrated; seconds: one text at batch 1, encoder included;",
-    "held out: mean loss on the held-out parts of random splits, 95% interval; above δ: in how many splits it was so.",
+    "held out: mean loss on the held-out parts of random splits, 95% interval; above δ: splits whose own mean was.",
     "Splits share examples and their parts are small, so that this count is not the share ε of promises that may fail.",
 )
 
