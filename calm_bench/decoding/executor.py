@@ -58,7 +58,7 @@ class CountsWeights(Protocol):
     weight_bytes: int
 
     def read_weights(self) -> int:
-        """Read memory as large as the weights of one token at full depth, as fast as can be; its bytes."""
+        """Read memory as large as a token's weights at full depth some times, as fast as can be; the bytes read."""
 
 
 EXECUTORS = {

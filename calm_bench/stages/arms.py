@@ -52,11 +52,12 @@ def rule_arm(
 
 
 def read_arm(executor: Executor, device: torch.device) -> Arm | None:
-    """Memory as large as the weights of a token at full depth, read as fast as it can be: the floor under an arm."""
+    """Memory as large as a token's weights at full depth, read as fast as it can be: the floor under an arm."""
     if not isinstance(executor, CountsWeights):
         return None
 
     def run(source: Source) -> Timed:
+        executor.read_weights()  # what other arms have left in the caches is gone
         start = clock(device)
         size = executor.read_weights()
         return Timed(clock(device) - start, 0.0, 0, 0.0, size, [])

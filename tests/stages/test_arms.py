@@ -6,6 +6,7 @@ import pytest
 
 from calm_bench.cost import peers
 from calm_bench.decoding import Decoder, Rule
+from calm_bench.decoding.native.executor import READINGS
 from calm_bench.models import EarlyExitT5, load
 from calm_bench.stages.arms import generate_arm, int8_arm, peer_arms, read_arm, rule_arm
 
@@ -59,7 +60,7 @@ def test_bytes_of_weights_are_those_of_the_layers_that_ran(model: EarlyExitT5) -
     source = model.tokenize(["translate English to French: I see a dog."])[0]
     read = read_arm(native.serving(Rule.full(), alone=True), model.device)
     assert read is not None
-    token = read.run(source).weight_bytes
+    token = (read.run(source).weight_bytes or 0) / READINGS
     sizes = []
     for rule in (Rule.static(1), Rule.static(2), Rule.full()):
         timed = rule_arm("rule", native.serving(rule, alone=True), model, 0, rule, 1, {}).run(source)

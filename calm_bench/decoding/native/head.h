@@ -1,7 +1,7 @@
 /* The head at a fraction of its bytes, and still exactly.
 
    An int8 copy of the head gives every logit, each within a proven bound E of the exact one. Whatever the answer depends
-   on is then computed exactly, row by row: all tokens that could be among the k best; and for a softmax, whose sum is
+   on is then computed exactly, row by row: all tokens that could be among the best; and for a softmax, whose sum is
    over all, as many more as it takes until the bounds on the confidence lie on one side of the threshold. */
 
 #pragma once
@@ -67,31 +67,70 @@ static void make_exact(const Model *m, const float *n, float cut, Buffers *b, Te
     }
 }
 
-/* The k best tokens, best first; of equal ones the first */
-static void find_best(const Model *m, int k, Buffers *b) {
-    int kept = 0;
+/* set[0] and set[1] become the two best tokens; of equal ones the first. What cannot be one of them is not looked at. */
+static void find_two_best(const Model *m, Buffers *b) {
+    const float *logits = b->logits;
+    int32_t *set = b->set;
+    set[0] = logits[1] > logits[0];
+    set[1] = !set[0];
     for (int v = 0; v < m->vocab; v += UNIT) {
-        if (kept == k && b->peaks[v / UNIT] <= b->logits[b->set[k - 1]]) continue;
-        for (int i = v; i < v + UNIT && i < m->vocab; i++) {
-            if (kept == k && b->logits[i] <= b->logits[b->set[k - 1]]) continue;
-            int place = kept < k ? kept++ : k - 1;
-            for (; place && b->logits[i] > b->logits[b->set[place - 1]]; place--) b->set[place] = b->set[place - 1];
-            b->set[place] = i;
+        if (v && b->peaks[v / UNIT] <= logits[set[1]]) continue;
+        for (int i = v ? v : 2; i < v + UNIT && i < m->vocab; i++) {
+            if (logits[i] <= logits[set[1]]) continue;
+            const int ahead = logits[i] > logits[set[0]];
+            set[1] = ahead ? set[0] : i;
+            set[0] = ahead ? i : set[0];
         }
     }
 }
 
-/* The k best tokens of a normed state, exactly, and their logits; returns E, and `cut`: all logits above it are exact.
-   k tokens lie at most E below the k-th estimate, so one among the k best is estimated at most 2 E below. */
-static float best_tokens(const Model *m, const float *n, int k, Buffers *b, Text *text, float *cut) {
+/* The two best tokens of a normed state, exactly, in set[0] and set[1]; returns E, and `cut`: all logits from it on are
+   exact. Two tokens lie at most E below the second estimate, so one of the two best is estimated at most 2 E below. */
+static float two_best(const Model *m, const float *n, Buffers *b, Text *text, float *cut) {
     const float error = estimate(m, n, b, text);
-    find_best(m, k, b);
-    *cut = b->logits[b->set[k - 1]] - 2 * error;
+    find_two_best(m, b);
+    *cut = b->logits[b->set[1]] - 2 * error;
     if (error > 0) {
         make_exact(m, n, *cut, b, text);
-        find_best(m, k, b);
+        find_two_best(m, b);
     }
     return error;
+}
+
+/* The k-th largest of n numbers, n a multiple of UNIT: by halving the interval of their bits, which are ordered as they
+   are once those of negative numbers are turned */
+static float kth_largest(const float *numbers, int n, int k) {
+    int64_t low = INT32_MIN, high = INT32_MAX; /* at least k are >= low, fewer are > high */
+    while (low < high) {
+        const int32_t middle = (int32_t)((low + high + 1) >> 1);
+        int count = 0;
+        for (int i = 0; i < n; i++) {
+            int32_t bits;
+            memcpy(&bits, numbers + i, sizeof bits);
+            count += (bits ^ (bits >> 31 & INT32_MAX)) >= middle;
+        }
+        if (count >= k) low = middle;
+        else high = middle - 1;
+    }
+    const int32_t bits = (int32_t)low ^ ((int32_t)low >> 31 & INT32_MAX);
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+/* set[0..k-1] become the k best tokens of a normed state, exactly, in the vocabulary's order; of equal ones the first */
+static void best_set(const Model *m, const float *n, int k, Buffers *b, Text *text) {
+    const int end = padded(m->vocab, UNIT);
+    const float error = estimate(m, n, b, text);
+    float kth = kth_largest(b->logits, end, k);
+    if (error > 0) {
+        make_exact(m, n, kth - 2 * error, b, text);
+        kth = kth_largest(b->logits, end, k);
+    }
+    int above = 0, kept = 0;
+    for (int v = 0; v < m->vocab; v++) above += b->logits[v] > kth;
+    for (int v = 0, equal = k - above; v < m->vocab && kept < k; v++)
+        if (b->logits[v] > kth || (b->logits[v] == kth && equal-- > 0)) b->set[kept++] = v;
 }
 
 /* Sums of e^(logit - top) over the first n, a multiple of UNIT: of those at least `cut`, and the others */
@@ -112,7 +151,7 @@ static void masses(const float *logits, int n, float top, float cut, float *abov
    that needed. The best token is set[0]. */
 static float of_probabilities(const Model *m, const float *n, int measure, double threshold, Buffers *b, Text *text) {
     float cut, above, below;
-    const float error = best_tokens(m, n, 2, b, text, &cut);
+    const float error = two_best(m, n, b, text, &cut);
     const float top = b->logits[b->set[0]], second = b->logits[b->set[1]];
     const float lead = measure == SOFTMAX ? 1 - expf(second - top) : 1;
     for (float step = 2; ; step *= 2) {
@@ -130,7 +169,7 @@ static float of_entropy(const Model *m, const float *n, Buffers *b, Text *text) 
     const int end = padded(m->vocab, UNIT);
     estimate(m, n, b, text);
     make_exact(m, n, -INFINITY, b, text);
-    find_best(m, 1, b);
+    find_two_best(m, b);
     const float top = b->logits[b->set[0]];
     floats sum = {0}, moment = {0}; /* of e^x and x e^x, x = logit - top */
     for (int v = m->vocab; v < end; v++) b->logits[v] = top - 87;

@@ -80,7 +80,7 @@ void encode(const Model *m, const int32_t *source, int32_t S, char *memory, floa
 static int token_of(const Model *m, const float *state, Buffers *b, Text *text) {
     float cut;
     rms_norm(m, state, b->normed, 1);
-    best_tokens(m, b->normed, 1, b, text, &cut);
+    two_best(m, b->normed, b, text, &cut);
     return b->set[0];
 }
 
@@ -169,7 +169,7 @@ static int run_layers(const Model *m, const Rule *rule, float *keys, float *valu
         }
         if (layer == rule->memory_layer) {
             rms_norm(m, state, b->normed, 1);
-            best_tokens(m, b->normed, rule->k, b, text, &confidence);
+            best_set(m, b->normed, rule->k, b, text);
         }
         if (layer < rule->first_layer) continue;
         confidence = ask(m, rule, layer, t, b, text, token);
