@@ -171,15 +171,14 @@ def add(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) -> l
             run.add_promises(new, words)
         issued = summary.issued(run)
     asked = issued[_recorded(issued).isin(wanted)]
-    before = int(_recorded(asked).isin(there).sum())
+    fresh = asked[~_recorded(asked).isin(there)]
+    shown = [*summary.answers(run, fresh), "", *summary.table(run, fresh), ""] if len(fresh) else []
+    rows_added = int((~wanted.isin(there)).sum())
     return [
-        summary.title(run),
+        *summary.title(run),
         "",
-        *summary.table(run, asked),
-        "",
-        *summary.in_words(run, asked),
-        "",
-        f"promises added: {len(asked) - before}, there before: {before}; rows added: {(~wanted.isin(there)).sum()}",
+        *shown,
+        f"promises added: {len(fresh)}, there before: {len(asked) - len(fresh)}; rows added: {rows_added}",
         f"run: {run.path}",
     ]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from calm_bench.calibration import METHODS, held_out, smallest_n
+from calm_bench.calibration import METHODS, smallest_n
 from calm_bench.calibration.promise import STATIC, promise
 from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 
 LEGEND = (
-    "layers and score: over all examples, which also calibrated; seconds: one text at batch 1, encoder included;",
-    "held out: mean loss on the held-out parts of random splits, 95% interval; above δ: splits whose own mean was.",
-    "Splits share examples and their parts are small, so that this count is not the share ε of promises that may fail.",
+    "layers, score: on the examples that calibrated; ms: one text at batch 1, encoder included; intervals are 95%.",
+    "held out: mean loss on held-out parts, at each δ (splits in which it was above δ, no estimate of ε).",
 )
+SLOWER = "slower than the full model"
 
 ARM_RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
 SPEED_LEGEND = (
@@ -25,28 +25,24 @@ SPEED_LEGEND = (
 
 
 def lines(run: Run) -> list[str]:
-    """The certified rules as a table, the speed comparison if there is one, and the promises in words."""
+    """The question, the answer for each tolerance, the rules that matter, and what the others lack."""
+    certificates = _own(issued(run))
     return [
-        title(run),
+        *title(run),
         "",
-        *table(run, issued(run)),
+        *answers(run, certificates),
         "",
-        *lossless(named(run.read("frontier"), run.read("rules")), run.read("rules"), issued(run)),
-        *_beside(run.info["summary"].get("beside", []), run.read("rules")),
-        *speed_lines(run.info["summary"]["speed"], run.info["summary"].get("grids", [])),
+        *(_speed(run, certificates) or table(run, certificates)),
         *_precision(run),
-        *in_words(run, issued(run)),
-        *slower(run, issued(run)),
     ]
 
 
-def title(run: Run) -> str:
-    """What the run is about, and which metrics its scores and losses are."""
-    about = run.info["summary"]
-    return (
-        f"{run.info['name']}: {about['n']} examples, {about['layers']} decoder layers; "
-        f"score: {about['quality']}; losses by: {about['similarity']}"
-    )
+def title(run: Run) -> list[str]:
+    """What was asked, and of what."""
+    about, name = run.info["summary"], run.info["name"]
+    what = f"{about['n']} examples, {about['layers']} decoder layers"
+    metrics = f"score {about['quality']}, losses by {about['similarity']}"
+    return [str(run.info["config"].get("question") or name), f"{name}: {what}, {metrics}"]
 
 
 def issued(run: Run) -> pd.DataFrame:
@@ -56,64 +52,134 @@ def issued(run: Run) -> pd.DataFrame:
     return rows.assign(promise=[_promise(row) for _, row in rows.iterrows()])
 
 
+def _own(certificates: pd.DataFrame) -> pd.DataFrame:
+    """Those that the run itself issued, by one method at one ε; `calm_bench.certify` shows what it adds."""
+    settings = certificates[["method", "epsilon"]]
+    return certificates[(settings == settings.iloc[0]).all(axis=1)] if len(certificates) else certificates
+
+
+def answers(run: Run, certificates: pd.DataFrame) -> list[str]:
+    """For each objective and tolerance the quickest rule that these certificates allow, with its numbers."""
+    frontier = named(run.read("frontier"), run.read("rules")).set_index("rule", drop=False)
+    quality, layers = run.info["summary"]["quality"], run.info["summary"]["layers"]
+    full = frontier[frontier["measure"] == "full"].iloc[0]
+    sentences = []
+    for _, rows in certificates.groupby(["objective", "delta", "epsilon", "method"], sort=False):
+        early = frontier.loc[sorted(set(rows.loc[rows["threshold"].notna(), "rule"]))]
+        if not len(early):
+            sentences.append(f"{_tolerance(rows.iloc[0])}: the full model; {_shortest_reason(rows, frontier)}")
+            continue
+        timed = early["speedup"].notna().all()
+        best = early.sort_values("speedup", ascending=False).iloc[0] if timed else _fewest_layers(early)
+        sentences.append(
+            f"{_tolerance(rows.iloc[0])}: {_called(best)}, {best['mean_exit_layer']:.2f} of {layers} layers, "
+            f"{_faster(best)}{quality} {best['score']:.1f} ({best['score_low']:.1f} to {best['score_high']:.1f}) "
+            f"against {full['score']:.1f}"
+        )
+    return sentences
+
+
+def _tolerance(row: pd.Series) -> str:
+    """What is certified, and how surely."""
+    terms = f"{row['objective']} δ = {row['delta']:g}, {row['method']}"
+    return f"{terms}, ε = {row['epsilon']:g}" if row["guarantee"] == "probability" else terms
+
+
+def _fewest_layers(rules: pd.DataFrame) -> pd.Series:
+    return rules.sort_values("mean_exit_layer").iloc[0]
+
+
+def _called(rule: pd.Series) -> str:
+    """A rule as a sentence calls it."""
+    if rule["measure"] == "full":
+        return "full model"
+    if rule["measure"] == STATIC:
+        return f"static, layer {rule['threshold']:g}"
+    return str(rule["measure"]) if pd.isna(rule["threshold"]) else f"{rule['measure']} λ = {rule['threshold']:g}"
+
+
+def _faster(rule: pd.Series) -> str:
+    """How many times faster than the full model, or slower; nothing where it was not timed."""
+    if pd.isna(rule["speedup"]):
+        return ""
+    low, high = rule["speedup_low"], rule["speedup_high"]
+    if rule["speedup"] < 1:
+        return f"{SLOWER}: {rule['speedup']:.2f} times its speed ({low:.2f} to {high:.2f}), "
+    return f"{rule['speedup']:.2f} times faster ({low:.2f} to {high:.2f}), "
+
+
+def _shortest_reason(rows: pd.DataFrame, rules: pd.DataFrame) -> str:
+    """Why no rule keeps a promise: of all measures the one that came nearest."""
+    nearest = rows.sort_values("nearest_delta").iloc[0]
+    return f"{nearest['measure']}: {_reason(nearest, rules)}"
+
+
 def table(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """The full model, a line for each of these certificates, and the legend."""
-    frontier = named(run.read("frontier"), run.read("rules"))
-    rows = _certified(certificates, run.read("certificates"), frontier)
-    return [*_aligned(rows), "", *LEGEND, *_kinds(certificates)]
+    """The full model, the quickest lossless rule and each rule that these certificates allow, a line each."""
+    frontier = named(run.read("frontier"), run.read("rules")).set_index("rule", drop=False)
+    every = run.read("certificates")
+    allowed = certificates[certificates["threshold"].notna()]
+    lossless = _lossless(run, frontier)
+    chosen = [lossless, *(rule for _, rule in frontier.iterrows() if rule["rule"] in set(allowed["rule"]))]
+    rows = [["rule", "layers", "score", "ms", "speedup", "certified for δ", "held out"]]
+    full = frontier[frontier["measure"] == "full"].iloc[0]
+    for rule in [full, *(rule for rule in chosen if rule["rule"] != full["rule"])]:
+        own = allowed[allowed["rule"] == rule["rule"]]
+        kept = [f"{objective} {_list(part['delta'])}" for objective, part in own.groupby("objective", sort=False)]
+        held = [_held_out(every, row) for _, row in own.iterrows()]
+        rows.append([_called(rule), *_rule(rule), "; ".join(kept), "; ".join(held)])
+    return [
+        *_aligned(rows),
+        *_slower(lossless, frontier.loc[sorted(set(allowed["rule"]))]),
+        "",
+        *LEGEND,
+        *_kinds(certificates),
+        *_kept_by_full(run, certificates),
+    ]
 
 
-def in_words(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """The promise of each certified threshold, and why the others have none."""
-    by_full = certificates[certificates["threshold"].isna()]
-    words = [f"promise: {text}" for text in certificates.loc[certificates["threshold"].notna(), "promise"]]
-    if len(by_full):
-        rules = named(run.read("frontier"), run.read("rules")).set_index("rule")
-        words.append(f"no threshold was certified for {len(by_full)} of {len(certificates)} promises:")
-        words += [f"  {row['measure']}, {_reason(row, rules)}" for _, row in by_full.iterrows()]
-    if by_full["nearest_delta"].notna().any():
-        words.append("(a nearest δ is a hint for other examples: chosen after the losses were seen, it is no promise)")
-    return words
+def _lossless(run: Run, frontier: pd.DataFrame) -> pd.Series:
+    """The quickest rule whose texts are the full model's: itself, or one that drafts and verifies."""
+    rules = run.read("rules")
+    same = frontier.loc[rules.loc[rules["kind"].isin(["full", "speculative"]), "rule"]]
+    return same.sort_values("seconds", kind="stable").iloc[0]
+
+
+def _slower(lossless: pd.Series, certified: pd.DataFrame) -> list[str]:
+    """Which certified rules are slower than one that loses nothing."""
+    slower = [_called(rule) for _, rule in certified.iterrows() if rule["seconds"] > lossless["seconds"]]
+    return [f"slower than {_called(lossless)}, which loses nothing: {', '.join(slower)}"] if slower else []
+
+
+def _list(deltas: pd.Series) -> str:
+    return ", ".join(f"{delta:g}" for delta in deltas)
+
+
+def _kept_by_full(run: Run, certificates: pd.DataFrame) -> list[str]:
+    """One line for all promises that only the full model keeps, and where they stand in full."""
+    lacking = certificates[certificates["threshold"].isna()]
+    places = f"promises in full, and why some have no threshold: {run.path / 'run.json'} and the report"
+    if not len(lacking):
+        return [places]
+    groups = [
+        f"{objective} {delta:g} ({', '.join(rows['measure'])})"
+        for (objective, delta), rows in lacking.groupby(["objective", "delta"], sort=False)
+    ]
+    return [f"full model for {len(lacking)} of {len(certificates)} promises: {'; '.join(groups)}", places]
 
 
 def _reason(row: pd.Series, rules: pd.DataFrame) -> str:
     """Why only the full model keeps a promise, and which tolerance would have been certified."""
-    text = f"{row['objective']} δ = {row['delta']:g}: "
+    text = ""
     method = METHODS.get(row["method"])
     needed = smallest_n(method, row["delta"], row["epsilon"] / row["together"]) if method else 1
     if needed is None or needed > row["n_calibration"]:
-        text += f"n = {row['n_calibration']} cannot certify it ({needed or 'over a million'} needed); "
+        text = f"n = {row['n_calibration']} cannot certify it ({needed or 'over a million'} needed); "
     if pd.isna(row["nearest_delta"]):
         return f"{text}no δ below 1 would have been certified"
     rule = rules.loc[row["nearest_rule"]]
     at = f"{'' if row['measure'] == STATIC else 'threshold '}{_threshold(rule)}, {rule['mean_exit_layer']:.2f} layers"
     return f"{text}nearest certified δ = {row['nearest_delta']:g} ({at})"
-
-
-def lossless(frontier: pd.DataFrame, rules: pd.DataFrame, certificates: pd.DataFrame) -> list[str]:
-    """What the speculative rules cost, and which certified ones are slower than the best rule that loses nothing."""
-    points = frontier.merge(rules[["rule", "kind", "name", "drafts"]], on="rule")
-    drafting, full = points[points["kind"] == "speculative"], points[points["kind"] == "full"].iloc[0]
-    if drafting.empty:
-        return []
-    rows = [["lossless", "drafts kept", "layers run", "score", "seconds", "speedup"]]
-    for _, point in drafting.iterrows():
-        written = full["mean_exit_layer"] * (point["drafts"] + 1) / point["mean_exit_layer"]  # tokens a verification
-        rows.append([point["name"], f"{written - 1:.2f} of {point['drafts']:g}", *_rule(point)])
-    best = min([full, *(row for _, row in drafting.iterrows())], key=lambda point: point["seconds"])
-    certified = points[points["rule"].isin(certificates["rule"])]
-    slower = certified.loc[certified["seconds"] > best["seconds"], "name"]
-    return [*_aligned(rows), *(f"{name} is slower than {best['name']}, which loses nothing" for name in slower), ""]
-
-
-def slower(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """A line for each of these rules that took more seconds than the full model: it saves layers alone."""
-    points = run.read("frontier").merge(run.read("rules")[["rule", "name"]], on="rule")
-    rows = points[points["rule"].isin(certificates["rule"]) & (points["speedup"] < 1)]
-    return [
-        f"slower than the full model here: {name} takes {1 / speedup:.2f} of its seconds for {layers:.2f} layers"
-        for name, speedup, layers in zip(rows["name"], rows["speedup"], rows["mean_exit_layer"], strict=True)
-    ]
 
 
 def _promise(row: pd.Series) -> str:
@@ -143,50 +209,42 @@ def _kinds(certificates: pd.DataFrame) -> list[str]:
     return [*sorted(texts), *(f"n and held-out losses: of {unit}s" for unit in units)]
 
 
-def _certified(issued: pd.DataFrame, certificates: pd.DataFrame, frontier: pd.DataFrame) -> list[list[str]]:
-    full = frontier[frontier["measure"] == "full"].iloc[0]
-    head = ["measure", "objective", "method", "δ", "ε", "threshold", "layers", "score", "seconds", "speedup"]
-    rows = [[*head, "held out", "above δ"], ["full model", "", "", "", "", "", *_rule(full), "", ""]]
-    for _, row in issued.iterrows():
-        rule = frontier[frontier["rule"] == row["rule"]].iloc[0]
-        epsilon = f"{row['epsilon']:g}" if row["guarantee"] == "probability" else ""
-        what = [row["measure"], row["objective"], row["method"], f"{row['delta']:g}", epsilon, _threshold(row)]
-        rows.append([*what, *_rule(rule), *_held_out(certificates, row)])
-    return rows
-
-
 def _threshold(row: pd.Series) -> str:
-    if pd.isna(row["threshold"]):
-        return "full model"
     return f"layer {row['threshold']:g}" if row["measure"] == STATIC else f"{row['threshold']:g}"
 
 
 def _rule(point: pd.Series) -> list[str]:
-    seconds = "" if pd.isna(point["seconds"]) else f"{point['seconds']:.4f}"
-    speedup = "" if pd.isna(point["speedup"]) else f"{point['speedup']:.2f}"
-    return [f"{point['mean_exit_layer']:.2f}", f"{point['score']:.1f}", seconds, speedup]
+    score = f"{point['score']:.1f} ({point['score_low']:.1f} to {point['score_high']:.1f})"
+    milliseconds = "" if pd.isna(point["seconds"]) else f"{1000 * point['seconds']:.2f}"
+    slower = " (slower)" if point["speedup"] < 1 else ""
+    speedup = "" if pd.isna(point["speedup"]) else f"{point['speedup']:.2f}{slower}"
+    return [f"{point['mean_exit_layer']:.2f}", score, milliseconds, speedup]
 
 
-def _held_out(certificates: pd.DataFrame, row: pd.Series) -> list[str]:
-    """The mean loss on held-out parts with its interval, and in how many splits it was above δ."""
+def _held_out(certificates: pd.DataFrame, row: pd.Series) -> str:
+    """The mean loss on held-out parts, and in how many splits it was above δ."""
     names = ["objective", "delta", "epsilon", "measure", "method", "unit", "together"]
     trials = certificates[(certificates[names] == row[names]).all(axis=1) & certificates["trial"].notna()]
     if not len(trials):
-        return ["", ""]
-    found = held_out(trials["test_loss"], int(trials["n_calibration"].iloc[0]), int(row["n_calibration"]))
-    interval = f" ({max(found.low, 0):.3f} to {found.high:.3f})" if found.low < found.high else ""
-    return [f"{found.mean:.3f}{interval}", f"{(trials['test_loss'] > row['delta']).sum()}/{len(trials)}"]
+        return ""
+    return f"{trials['test_loss'].mean():.3f} ({(trials['test_loss'] > row['delta']).sum()}/{len(trials)})"
 
 
-def _beside(entries: list[dict[str, Any]], rules: pd.DataFrame) -> list[str]:
-    if not entries:
+def _speed(run: Run, certificates: pd.DataFrame) -> list[str]:
+    """Of a run that timed more than its rules: every peer, the full model, static layers, and a rule a measure."""
+    arms, grids = run.info["summary"]["speed"], run.info["summary"].get("grids", [])
+    if not any(arm["arm"] == "generate()" for arm in arms):
         return []
-    rows = [["score, 95% interval", *dict.fromkeys(entry["metric"] for entry in entries)]]
-    for rule, name in zip(rules["rule"], rules["name"], strict=True):
-        if own := [entry for entry in entries if entry["rule"] == rule]:
-            cells = (f"{entry['score']:.1f} ({entry['low']:.1f} to {entry['high']:.1f})" for entry in own)
-            rows.append(["full model" if name == "full" else name, *cells])
-    return [*_aligned(rows), ""]
+    rules = run.read("rules").set_index("name")
+    certified = set(certificates["rule"])
+    kept: dict[str, dict[str, Any]] = {}
+    for arm in arms:
+        rule = rules.loc[arm["arm"]] if arm["arm"] in rules.index else None
+        if rule is None or rule["kind"] != "adaptive":
+            kept[arm["arm"]] = arm
+        elif rule["rule"] in certified or str(rule["measure"]) not in kept:
+            kept[str(rule["measure"])] = arm  # the last certified threshold, or the grid's first
+    return speed_lines(list(kept.values()), grids)
 
 
 def speed_lines(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:

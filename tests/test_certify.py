@@ -184,14 +184,15 @@ def test_more_trials_go_on_with_the_same_splits(run: Run, scored: Tables) -> Non
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
 
 
-def test_the_table_names_the_method_and_shows_epsilon_only_where_it_is_promised(run: Run) -> None:
-    header, _, *rows = again(run, "calibration.method=naive", "calibration.textual=[]", "calibration.epsilon=0.1")[2:7]
-    assert header.split()[3:6] == ["δ", "ε", "threshold"]
-    places = {"softmax": "0.5", "state": "0.5", "static": "layer"}
-    assert [row.split()[:5] for row in rows] == [[name, "risk", "naive", "0.2", at] for name, at in places.items()]
-    promised = next(line for line in summary.lines(Run.open(run.path)) if line.startswith("softmax"))
-    assert promised.split()[3:5] == ["0.3", "0.1"]
-    assert promised.split()[-1].endswith("/6")
+def test_the_answer_names_the_method_and_epsilon_only_where_it_is_promised(run: Run) -> None:
+    naive = again(run, "calibration.method=naive", "calibration.textual=[]", "calibration.epsilon=0.1")[3]
+    assert naive.startswith("risk δ = 0.2, naive: ")
+    own = next(line for line in summary.lines(Run.open(run.path)) if line.startswith("textual"))
+    assert own.startswith("textual δ = 0.3, ltt, ε = 0.1: ")
+
+
+def test_what_is_there_already_is_not_shown_again(run: Run) -> None:
+    assert not [line for line in again(run) if line.startswith("textual")]
 
 
 @pytest.mark.parametrize(
