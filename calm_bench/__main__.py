@@ -150,15 +150,12 @@ def _draw(record: Run) -> None:
 
     folder = record.path / "figures"
     try:
-        made, _missing = analysis.draw(analysis.load([record.path], quiet=True), folder)
+        analysis.draw(analysis.load([record.path], quiet=True), folder)
     except Exception as error:  # a full disk, a font, a text that cannot be drawn: the record is complete all the same
         shutil.rmtree(folder, ignore_errors=True)
         again = f"python -m analysis {record.path} --out {folder}"
         log.warning("no figures: %s; once that is mended, `%s` draws them", cause(error), again)
         return
-    frontiers = [folder / item.files[0] for item in made if item.name.startswith("frontier")]
-    for picture in frontiers[:1]:
-        console.say(f"frontier: {picture}")
     console.say(f"report: {folder / 'index.html'}")
 
 

@@ -29,7 +29,6 @@ def lines(run: Run) -> list[str]:
     certificates = _own(issued(run))
     return [
         *title(run),
-        "",
         *answers(run, certificates),
         "",
         *(_speed(run, certificates) or table(run, certificates)),
@@ -134,7 +133,7 @@ def table(run: Run, certificates: pd.DataFrame) -> list[str]:
         "",
         *LEGEND,
         *_kinds(certificates),
-        *_kept_by_full(run, certificates),
+        *_kept_by_full(certificates),
     ]
 
 
@@ -155,17 +154,16 @@ def _list(deltas: pd.Series) -> str:
     return ", ".join(f"{delta:g}" for delta in deltas)
 
 
-def _kept_by_full(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """One line for all promises that only the full model keeps, and where they stand in full."""
+def _kept_by_full(certificates: pd.DataFrame) -> list[str]:
+    """One line for all promises that only the full model keeps."""
     lacking = certificates[certificates["threshold"].isna()]
-    places = f"promises in full, and why some have no threshold: {run.path / 'run.json'} and the report"
     if not len(lacking):
-        return [places]
+        return []
     groups = [
         f"{objective} {delta:g} ({', '.join(rows['measure'])})"
         for (objective, delta), rows in lacking.groupby(["objective", "delta"], sort=False)
     ]
-    return [f"full model for {len(lacking)} of {len(certificates)} promises: {'; '.join(groups)}", places]
+    return [f"full model for {len(lacking)} of {len(certificates)} promises (the report says why): {'; '.join(groups)}"]
 
 
 def _reason(row: pd.Series, rules: pd.DataFrame) -> str:

@@ -82,7 +82,7 @@ def main() -> None:
     serving = [decoder.serving(rule, alone=True) for rule in rules]
     full = serving[0].run(serving[0].encode([source]), [rules[0]], length).token_ids[0, 0].tolist()
     arms = [
-        rule_arm("rule", executor, model.device, number, rule, length, {0: full} if number == 0 else {})
+        rule_arm("rule", executor, model, number, rule, length, {0: full} if number == 0 else {})
         for number, (executor, rule) in enumerate(zip(serving, rules, strict=True))
     ]
     arms += [*peer_arms(model, 0, length, 1, {0: full}), *filter(None, [read_arm(serving[0], model.device)])]

@@ -36,6 +36,7 @@ WORDS = [
 ]
 TEXTS = {"softmax": 0.9, "state": 1.8, "classifier": 1.2}  # how fast a measure's texts part from the full model's
 TOKEN_COLUMNS = ["example", "rule", "position", "token_id", "piece", "exit_layer", "confidence"]
+SUMMARY = {"n": 10, "similarity": "similarity", "speed": [], "grids": []}
 CALIBRATION = {
     "textual": [0.1, 0.25], "risk": [0.02, 0.05], "epsilon": 0.05, "method": "ltt", "trials": 50, "fraction": 0.8,
     "seed": 0,
@@ -332,7 +333,7 @@ def write(
     info = {
         "schema_version": schema_version, "run_id": run_id, "name": name, "status": status, "created": created,
         "finished_at": created, "command": f"python -m calm_bench +experiment={name}", "config": resolved, "seed": seed,
-        "summary": {"quality": "BLEU", "layers": LAYERS, "model_identity": model}, "promises": [promise],
+        "summary": {"quality": "BLEU", "layers": LAYERS, "model_identity": model, **SUMMARY}, "promises": [promise],
         "tables": {},
         "environment": {"cpu": "a test", "git_commit": "abc1234"}, "peak_memory_mb": 100.0,
     }  # fmt: skip

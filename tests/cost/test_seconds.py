@@ -3,7 +3,6 @@
 import pandas as pd
 import pytest
 
-from calm_bench import summary
 from calm_bench.cost.seconds import Arm, Timed, time_arms
 from calm_bench.cost.speed import arms, grids
 from calm_bench.decoding import Rule
@@ -104,16 +103,3 @@ def test_arms_take_turns_and_their_texts_are_compared() -> None:
     assert same.loc[0].tolist() == [True, True]
     assert same.loc[3].tolist() == [False, False]
     assert table.loc[table["arm"] == "read", "same_text"].isna().all()
-
-
-def test_a_certified_rule_that_is_slower_than_the_full_model_is_said_to_be() -> None:
-    class Finished:
-        """What `summary` reads of a record."""
-
-        def read(self, name: str) -> pd.DataFrame:
-            points = {"rule": range(5), "speedup": [1.0, 0.5, 0.5, 0.8, 1.2], "mean_exit_layer": 3.5}
-            return {"rules": RULES, "frontier": pd.DataFrame(points)}[name]
-
-    certificates = pd.DataFrame({"rule": [3, 4, 0]})
-    (line,) = summary.slower(Finished(), certificates)  # type: ignore[arg-type]
-    assert line == "slower than the full model here: softmax@0.5 takes 1.25 of its seconds for 3.50 layers"

@@ -1,0 +1,47 @@
+"""How a run ends: its question, an answer for each tolerance, and one small table."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calm_bench import summary
+from calm_bench.records.store import Run
+from tests.analysis.conftest import write
+
+
+def slow_rules(frames: dict[str, Any]) -> dict[str, Any]:
+    """Every rule but the full model takes 1.25 times its seconds."""
+    full = frames["frontier"]["rule"].eq(frames["rules"].query("kind == 'full'")["rule"].iloc[0])
+    times = full.map({True: 1.0, False: 1.25})
+    speedup = dict.fromkeys(("speedup", "speedup_low", "speedup_high"), 1 / times)
+    return {**frames, "frontier": frames["frontier"].assign(seconds=0.01 * times, **speedup)}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.open(write(tmp_path, change=slow_rules, config={"question": "How many layers?"}))
+
+
+def test_the_question_comes_first_and_all_of_it_fits_a_screen(run: Run) -> None:
+    lines = summary.lines(run)
+    assert lines[0] == "How many layers?"
+    assert len(lines) <= 25
+
+
+def test_each_tolerance_has_an_answer_with_its_numbers(run: Run) -> None:
+    certificates = summary.issued(run)
+    tolerances = certificates[["objective", "delta"]].drop_duplicates()
+    answers = summary.answers(run, certificates)
+    assert len(answers) == len(tolerances)
+    for answer, (objective, delta) in zip(answers, tolerances.itertuples(index=False), strict=True):
+        assert answer.startswith(f"{objective} δ = {delta:g}, ltt, ε = ")
+
+
+def test_a_certified_rule_that_is_slower_is_said_to_be(run: Run) -> None:
+    lines = summary.lines(run)
+    certified = set(summary.issued(run).dropna(subset="threshold")["rule"])
+    assert certified
+    assert sum("(slower)" in line for line in lines) == len(certified)
+    assert any(line.startswith("slower than full model, which loses nothing: ") for line in lines)
+    assert any("slower than the full model: 0.80 times its speed" in line for line in lines)
