@@ -17,17 +17,28 @@ COLOURS = {
     "softmax": "#0072B2",
     "state": "#D55E00",
     "classifier": "#009E73",
+    "mlp_classifier": "#E69F00",
     "static": "#7F7F7F",
+    "speculative": "#56B4E9",
     "oracle": "#CC79A7",
     "full": "#222222",
 }
-MARKERS = {"softmax": "o", "state": "s", "classifier": "^", "static": "D", "oracle": "*", "full": "P"}
+MARKERS = {
+    "softmax": "o",
+    "state": "s",
+    "classifier": "^",
+    "mlp_classifier": "v",
+    "static": "D",
+    "speculative": "X",
+    "oracle": "*",
+    "full": "P",
+}
 DASHES = {"static": "--", "full": ":"}
 MEASURES = tuple(COLOURS)
-ADAPTIVE = ("softmax", "state", "classifier")
-BASELINES = ("static", "oracle", "full")  # what stands in a measure's place for a rule that asks none
-# For measures from outside the package: the rest of the palette, in order.
-SPARE = (("#E69F00", "v"), ("#56B4E9", "X"), ("#B8A800", "<"))
+ADAPTIVE = ("softmax", "state", "classifier", "mlp_classifier")
+BASELINES = ("static", "speculative", "oracle", "full")  # what stands in a measure's place for a rule that asks none
+# For other measures, those from outside the package among them.
+SPARE = (("#8C510A", ">"), ("#5AAE61", "p"), ("#B8A800", "<"))
 
 COLUMN = 3.35
 """Width of one column of a two-column page, in inches."""
@@ -103,7 +114,7 @@ def layer_colours(layers: int) -> list[tuple[str, str]]:
 
 
 def ordered(measures: Iterable[str]) -> list[str]:
-    """Measures in the order of every legend: the paper's three, others by name, then the baselines."""
+    """Measures in the order of every legend: the suite's own four, others by name, then the baselines."""
     known = {measure: place for place, measure in enumerate(ADAPTIVE)}
     last = {measure: place for place, measure in enumerate(BASELINES, start=101)}
     return sorted(set(measures), key=lambda m: (known.get(m, last.get(m, 50)), m))

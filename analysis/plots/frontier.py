@@ -20,8 +20,8 @@ def frontier(
 
     frame: rows of frontier.parquet of one group (`Records.of(group).frontier`).
     x: "mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds" or "speedup".
-    quality: the score's name, for the axis. bands: what the intervals are, in words. The oracle and the full model are
-    points; a dotted line carries the full model's score across.
+    quality: the score's name, for the axis. bands: what the intervals are, in words. The oracle, the full model and
+    speculative rules are points; a dotted line carries the full model's score across.
 
     Raises:
         InputError: x is none of these, or no rule has it.
