@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from analysis import scopes
 from analysis.load import Records
 from analysis.scopes import Scope
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from analysis.tables.formats import Table
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure and the numbers that it shows, which become its CSV."""
+
+    figure: Figure
+    data: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Output:
     stem: str
     title: str
     paper: str
-    make: Callable[[Records], Figure | Table]
+    make: Callable[[Records], Figure | Drawn | Table]
     scope: Scope = scopes.groups
     absent: str = ""
     lone: bool = False

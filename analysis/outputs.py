@@ -15,7 +15,7 @@ from tqdm import tqdm
 from analysis import style, tables
 from analysis.catalogue import CATALOGUE
 from analysis.load import Records
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from analysis.plots.decay import threshold_decay
 from analysis.scopes import Parts, Scope
 from calm_bench.errors import InputError
@@ -45,7 +45,9 @@ class Made:
 def make(
     records: Records, out: Path, more: Sequence[Output] = (), before: Mapping[str, Made] | None = None
 ) -> tuple[list[Made], list[str]]:
-    """Write every figure (PNG and SVG) and table (CSV, Markdown, LaTeX) into `out`; the index, and what is missing.
+    """Write every figure (PNG, SVG, and CSV of what it shows) and table (CSV, Markdown, LaTeX) into `out`.
+
+    Returns the index, and what is missing.
 
     more: what is made beside the catalogue. before: by name, what an earlier call has made in `out`: what would come
     out the same is not made again.
@@ -85,12 +87,16 @@ def _entry(output: Output, label: str, part: Records, out: Path, before: Mapping
     if last is not None and last.key == key and all((out / file).exists() for file in last.files):
         return last
     commands = dict(zip(part.runs["run_id"], part.runs["command"], strict=True))
+    files: tuple[str, ...]
     said: tuple[str, ...] = ()
     try:
         product = output.make(part)
     except InputError as error:
         return f"{title}: {error}"
-    if isinstance(product, Figure):
+    if isinstance(product, Drawn):
+        files = (*save(product.figure, out, name), f"{name}.csv")
+        product.data.to_csv(out / files[-1], index=False)
+    elif isinstance(product, Figure):
         files = save(product, out, name)
     else:
         commands = _used(product, commands)

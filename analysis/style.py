@@ -44,6 +44,10 @@ COLUMN = 3.35
 """Width of one column of a two-column page, in inches."""
 PAGE = 6.9
 """Width of both columns, in inches."""
+FEW = 50
+"""Texts; of fewer a figure says that they are few."""
+FEWEST = 5
+"""Points that a curve needs for a band between them; fewer have a bar each."""
 INK = "#222222"
 """Colour of text and axes; the report swaps it for the page's own text colour."""
 
@@ -83,10 +87,10 @@ RC: Any = {
 
 AXIS = {
     "mean_exit_layer": "mean decoder layers per token",
-    "flops_reduction": "decoder FLOPs reduction (full / early, times)",
-    "flops_reduction_t5": "decoder FLOPs reduction, T5 count (full / early, times)",
-    "seconds": "seconds per text (batch 1)",
-    "speedup": "speedup (full / early, times)",
+    "flops_reduction": "cheaper ←   decoder FLOPs reduction (full / early)",
+    "flops_reduction_t5": "cheaper ←   FLOPs reduction, T5 count (full / early)",
+    "seconds": "milliseconds per text (batch 1)",
+    "speedup": "faster ←   speedup (full / early)",
 }
 
 
@@ -134,20 +138,37 @@ def context() -> AbstractContextManager[None]:
 
 
 def line(ax: Axes, measure: str, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series) -> None:
-    """One measure's curve with its band, of a single point with its bar; missing bounds leave the band open there."""
+    """One measure's curve with its band, of few points with a bar each; missing bounds leave the band open there."""
     colour, marker = look(measure)
     order = np.argsort(x.to_numpy(dtype=float), kind="stable")
     xs, ys, lows, highs = (part.to_numpy(dtype=float)[order] for part in (x, y, low, high))
-    ax.fill_between(xs, lows, highs, color=colour, alpha=0.12, linewidth=0)
-    if len(xs) == 1:
+    if len(xs) >= FEWEST:
+        ax.fill_between(xs, lows, highs, color=colour, alpha=0.12, linewidth=0)
+    else:
         ax.vlines(xs, lows, highs, color=colour, linewidth=0.8)
     ax.plot(xs, ys, DASHES.get(measure, "-"), color=colour, marker=marker, label=measure)
 
 
+def beside(ax: Axes, x: float, y: float, text: str, measure: str) -> None:
+    """A point's label, small, in its measure's colour and out of its way."""
+    ax.annotate(
+        text, (x, y), (4, -7), textcoords="offset points", fontsize=6, color=look(measure)[0], annotation_clip=True
+    )
+
+
+def counted(n: int) -> str:
+    """ "n = 500", and a warning where so few texts say little."""
+    return f"n = {n}" + (f" (fewer than {FEW} texts say little)" if n < FEW else "")
+
+
 def legend(fig: Figure, ax: Axes, columns: int = 3) -> None:
-    """One legend under the axes, so that it never covers data."""
+    """One legend under the axes, so that it never covers data, in as many columns as the figure's width holds."""
     handles, labels = ax.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=min(columns, max(1, len(labels))))
+    inches = 0.42 + 0.056 * max(map(len, labels), default=0)  # of a column: its sample and its longest label
+    held = max(1, int(fig.get_figwidth() / inches))
+    shown = min(columns, held, max(1, len(labels)))
+    fig.set_figheight(fig.get_figheight() + 0.15 * max(0, -(-len(labels) // shown) - 2))
+    fig.legend(handles, labels, loc="outside lower center", ncols=shown)
 
 
 def caption(frame: pd.DataFrame, *more: str, width: float = COLUMN) -> str:

@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 
 from analysis import rules, style
 from analysis.load import Records
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from analysis.trials import DELTAS, trials
 from calm_bench.calibration.promise import Objective
 from calm_bench.errors import InputError
+
+LOSSES = {"textual": "distance (0 to 1: 1 - {})", "risk": "score lost ({}, 0 to 1)"}
 
 
 def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "similarity") -> Figure:
@@ -41,7 +43,7 @@ def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "simil
         top.plot(deltas, deltas, color=style.INK, linestyle="--", linewidth=0.8, label="allowed")
         top.set_ylim(bottom=0)
         top.set_xlim(left=0)
-        top.set_ylabel(f"{objective} loss (1 - {similarity})")
+        top.set_ylabel(LOSSES[objective].format(similarity))
         bottom.set_ylabel("mean layers per token")
         bottom.set_xlabel("tolerance δ")
         n_trials = rows.groupby(["measure", "delta"]).size().max()
@@ -54,16 +56,16 @@ def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "simil
     return fig
 
 
-def _of(objective: Objective) -> Callable[[Records], Figure]:
+def _of(objective: Objective) -> Callable[[Records], Drawn]:
     """The trials of the certificates, and where the losses are at hand more of them on a finer grid of delta."""
 
-    def drawn(part: Records) -> Figure:
+    def drawn(part: Records) -> Drawn:
         own = rules.own(part.certificates)
         shown = own[own["objective"] == objective]
         if len(part.draws) == 1:  # several seeds have trials enough
             with suppress(InputError):  # W&B's part of a run has no losses
                 shown = trials(part, objective, deltas=sorted({*DELTAS[objective], *shown["delta"]}))
-        return consistency(shown, objective, similarity=part.similarity)
+        return Drawn(consistency(shown, objective, similarity=part.similarity), shown)
 
     return drawn
 

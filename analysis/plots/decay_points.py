@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from analysis import scopes, style
 from analysis.load import Records
-from analysis.output import Output, asked_by
+from analysis.output import Drawn, Output, asked_by
 from analysis.pooling import over_seeds
 from calm_bench.errors import InputError
 
@@ -33,12 +33,12 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
     taus = sorted(points["tau"].astype(float).unique())
     measures = style.ordered(points["measure"])
     with style.context():
-        fig, axes = style.figure(len(measures), 1, height=0.6 + 2.6 * len(measures), sharex=True)
+        fig, axes = style.figure(len(measures), 1, width=style.PAGE, height=0.6 + 2.8 * len(measures), sharex=True)
         for ax, measure in zip(axes[:, 0], measures, strict=True):
             for place, (tau, colour) in enumerate(zip(taus, style.graded(len(taus)), strict=True)):
                 rows = points[(points["tau"] == tau) & (points["measure"] == measure)]
                 rows = rows.sort_values("threshold", ascending=False)
-                alike = 1 - rows["textual_loss"].to_numpy()
+                alike = 100 * (1 - rows["textual_loss"].to_numpy())
                 steps = np.abs(np.diff(alike))
                 ax.plot(
                     rows["mean_exit_layer"],
@@ -46,22 +46,22 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
                     color=colour,
                     marker=MARKERS[place % len(MARKERS)],
                     markerfacecolor="none",
-                    markersize=3,
-                    markeredgewidth=0.7,
-                    linewidth=0.6,
-                    label=f"τ = {tau:g}" + (f", largest step {steps.max():.3f}" if len(steps) else ""),
+                    markersize=4.5,
+                    markeredgewidth=0.9,
+                    linewidth=0.8,
+                    label=f"τ = {tau:g}" + (f", largest step {steps.max():.1f}" if len(steps) else ""),
                 )
-            ax.set_ylabel(f"{similarity} to the full model's text")
+            ax.set_ylabel(f"{similarity} to the full text (0 to 100)")
             ax.set_title(style.caption(frame, measure, f"n = {int(points['n'].max())}"))
             ax.legend(loc="lower right")
         axes[-1, 0].set_xlabel(style.AXIS["mean_exit_layer"])
     return fig
 
 
-def _of(part: Records) -> Figure:
+def _of(part: Records) -> Drawn:
     points = part.frontier.assign(tau=part.frontier["run_id"].map(part.setting("threshold.tau")))
     points = over_seeds(points, ["tau", "measure", "threshold"], of=["mean_exit_layer", "textual_loss"])
-    return decay_points(points, similarity=part.similarity)
+    return Drawn(decay_points(points, similarity=part.similarity), points)
 
 
 OUTPUTS = (

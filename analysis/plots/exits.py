@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis import rules, style
 from analysis.load import Records, of_rules
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from calm_bench.errors import InputError
 from calm_bench.records.exits import by_layer, by_position
 
@@ -39,7 +39,7 @@ def exit_histogram(exits: pd.DataFrame, layers: int) -> Figure:
         ax.set_xticks(range(1, layers + 1))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.grid(axis="x", visible=False)
-        ax.set_title(style.caption(exits, f"n = {_texts(exits)} texts"))
+        ax.set_title(style.caption(exits, style.counted(_texts(exits))))
         style.legend(fig, ax)
     return fig
 
@@ -73,7 +73,7 @@ def exit_by_position(exits: pd.DataFrame, layers: int, *, least: int = 20) -> Fi
         ax.set_xlabel("position of the token in the text")
         ax.set_ylabel("mean exit layer")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_title(style.caption(exits, f"n = {_texts(exits)}", f"positions in {least} texts or more"))
+        ax.set_title(style.caption(exits, style.counted(_texts(exits)), f"positions in {least} texts or more"))
         style.legend(fig, ax)
     return fig
 
@@ -90,15 +90,23 @@ def _texts(exits: pd.DataFrame) -> int:
 
 def _rule(measure: str, exits: pd.DataFrame) -> str:
     thresholds = exits.loc[exits["measure"] == measure, "threshold"].dropna().unique()
-    return f"{measure}, λ={thresholds[0]:g}" if len(thresholds) == 1 else measure
+    sign = "layer " if measure == "static" else "λ = "
+    return f"{measure}, {sign}{thresholds[0]:g}" if len(thresholds) == 1 else measure
 
 
-def _of(draw: Callable[[pd.DataFrame, int], Figure]) -> Callable[[Records], Figure]:
+def _of(
+    draw: Callable[[pd.DataFrame, int], Figure], shown: Callable[[pd.DataFrame, list[str]], pd.DataFrame]
+) -> Callable[[Records], Drawn]:
     """Of one representative rule a measure."""
-    return lambda part: draw(of_rules(part.exits, rules.representative(part)), part.layers)
+
+    def drawn(part: Records) -> Drawn:
+        exits = of_rules(part.exits, rules.representative(part))
+        return Drawn(draw(exits, part.layers), shown(exits, ["measure", "threshold"]))
+
+    return drawn
 
 
 OUTPUTS = (
-    Output("exit-histogram", "Tokens by exit layer", "", _of(exit_histogram)),
-    Output("exit-by-position", "Exit layer along the text", "", _of(exit_by_position)),
+    Output("exit-histogram", "Tokens by exit layer", "", _of(exit_histogram, by_layer)),
+    Output("exit-by-position", "Exit layer along the text", "", _of(exit_by_position, by_position)),
 )

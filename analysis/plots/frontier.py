@@ -1,27 +1,38 @@
-"""Quality against mean exit layer, FLOPs or seconds (Fig. 3 and B.6 of the paper)."""
+"""Quality against mean exit layer, FLOPs or seconds (Fig. 3 and B.6 of the paper), of one task or several."""
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import pooling, style
+from analysis import pooling, rules, scopes, style
 from analysis.load import Records
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from calm_bench.errors import InputError
+
+OVER_TEXTS = "95% intervals over texts"
+REDUCTIONS = ("flops_reduction", "flops_reduction_t5", "speedup")  # the more, the cheaper
 
 
 def frontier(
-    frame: pd.DataFrame, x: str = "mean_exit_layer", *, quality: str = "score", bands: str = "95% intervals over texts"
+    frame: pd.DataFrame,
+    x: str = "mean_exit_layer",
+    *,
+    quality: str = "score",
+    bands: str = OVER_TEXTS,
+    certified: pd.DataFrame | None = None,
 ) -> Figure:
     """Quality (0..100) of every rule against what it costs, one curve per measure with its interval as a band.
 
     frame: rows of frontier.parquet of one group (`Records.of(group).frontier`).
-    x: "mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds" or "speedup".
-    quality: the score's name, for the axis. bands: what the intervals are, in words. The oracle, the full model and
-    speculative rules are points; a dotted line carries the full model's score across.
+    x: "mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds" or "speedup"; cheaper is on the left.
+    quality: the score's name, for the axis. bands: what the intervals are, in words. certified: rules, by measure and
+    threshold; the λ of each measure's cheapest stands beside its point. The oracle, the full model and
+    speculative rules are points; a dotted line carries the full model's score across. Where a fixed layer beats a
+    measure at equal cost, the title says so.
 
     Raises:
         InputError: x is none of these, or no rule has it.
@@ -29,50 +40,130 @@ def frontier(
     if x not in style.AXIS:
         raise InputError(f"x={x!r}: expected one of {', '.join(style.AXIS)}")
     points = frame[frame[x].notna() & frame["score"].notna()]
-    if not points["measure"].isin(style.ADAPTIVE).any() and not (~points["measure"].isin(style.COLOURS)).any():
+    if points["measure"].isin(style.BASELINES).all():
         raise InputError(f"no rule of an adaptive measure has {x} in frontier.parquet")
     with style.context():
-        fig, axes = style.figure(height=2.9)
+        fig, axes = style.figure(height=3.1)
         ax: Axes = axes[0, 0]
-        for measure in style.ordered(points["measure"]):
-            rows = points[points["measure"] == measure]
-            if measure in ("oracle", "full"):
-                _point(ax, measure, rows.iloc[0], x)
-            else:
-                style.line(ax, measure, rows[x], rows["score"], rows["score_low"], rows["score_high"])
-        ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
-        ax.set_xlabel(style.AXIS[x])
+        far = _far(points, x)
+        _panel(ax, points[~points["measure"].isin(far)], x, certified)
         ax.set_ylabel(f"{quality} (0 to 100)")
-        ax.set_title(style.caption(frame, f"n = {int(points['n'].max())}", f"bands: {bands}"))
+        said = (style.counted(int(points["n"].max())), f"bands: {bands}", _beaten(points, x), _outside(points, far, x))
+        ax.set_title(style.caption(frame, *said))
         style.legend(fig, ax)
     return fig
 
 
-def _point(ax: Axes, measure: str, row: pd.Series, x: str) -> None:
+def frontiers(frames: dict[str, tuple[pd.DataFrame, str]], x: str = "mean_exit_layer") -> Figure:
+    """The frontiers of several groups side by side, as the paper has its tasks.
+
+    frames: by label, the group's frontier and its score's name.
+    """
+    columns = min(3, len(frames))
+    lines = -(-len(frames) // columns)
+    with style.context():
+        fig, axes = style.figure(lines, columns, width=style.PAGE, height=0.5 + 2.3 * lines)
+        for ax, (label, (frame, quality)) in zip(axes.flat, frames.items(), strict=False):
+            _panel(ax, frame[frame[x].notna() & frame["score"].notna()], x, None)
+            ax.set_ylabel(f"{quality} (0 to 100)")
+            ax.set_title(style.wrapped(f"{label}, {style.counted(int(frame['n'].max()))}", style.PAGE / columns))
+        for ax in axes.flat[len(frames) :]:
+            ax.set_visible(False)
+        fuller = max(axes.flat[: len(frames)], key=lambda ax: len(ax.get_legend_handles_labels()[1]))
+        style.legend(fig, fuller, columns=6)
+    return fig
+
+
+def _panel(ax: Axes, points: pd.DataFrame, x: str, certified: pd.DataFrame | None) -> None:
+    scale = 1000 if x == "seconds" else 1
+    for measure in style.ordered(points["measure"]):
+        rows = points[points["measure"] == measure]
+        at = scale * rows[x]
+        if measure in ("oracle", "full"):
+            _point(ax, measure, rows.iloc[0], float(at.iloc[0]))
+            continue
+        style.line(ax, measure, at, rows["score"], rows["score_low"], rows["score_high"])
+        if certified is not None:
+            named = set(certified.loc[certified["measure"] == measure, "threshold"])
+            chosen = rows.assign(at=at)[rows["threshold"].isin(named)].sort_values("mean_exit_layer")
+            for where, score, threshold in chosen[["at", "score", "threshold"]][:1].itertuples(index=False, name=None):
+                what = f"layer {threshold:g}" if measure == "static" else f"λ = {threshold:g}"
+                style.beside(ax, where, score, what, measure)
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
+    ax.set_xlabel(style.AXIS[x])
+    if x in REDUCTIONS:
+        ax.invert_xaxis()
+
+
+def _point(ax: Axes, measure: str, row: pd.Series, at: float) -> None:
     colour, marker = style.look(measure)
     below, above = max(0.0, row["score"] - row["score_low"]), max(0.0, row["score_high"] - row["score"])
     errors = [[below], [above]] if pd.notna(below) and pd.notna(above) else None
     size = 9 if measure == "oracle" else 7
     ax.errorbar(
-        [row[x]],
-        [row["score"]],
-        yerr=errors,
-        fmt=marker,
-        color=colour,
-        markersize=size,
-        elinewidth=0.8,
-        label=measure,
+        [at], [row["score"]], yerr=errors, fmt=marker, color=colour, markersize=size, elinewidth=0.8, label=measure,
         zorder=3,
-    )
+    )  # fmt: skip
     if measure == "full":
         ax.axhline(row["score"], color=colour, linestyle=":", linewidth=0.8, zorder=1)
 
 
-def _of(x: str) -> Callable[[Records], Figure]:
-    return lambda part: frontier(pooling.frontier(part), x, quality=part.quality, bands=pooling.bands(part))
+def _far(points: pd.DataFrame, x: str) -> list[str]:
+    """Measures all of whose rules cost so much more than the full model that an axis with them would hide the rest."""
+    full = points.loc[points["measure"] == "full", x]
+    if not len(full) or x in REDUCTIONS:
+        return []
+    least = points.groupby("measure")[x].min()
+    return [str(measure) for measure in least.index[least > 1.3 * full.iloc[0]]]
+
+
+def _outside(points: pd.DataFrame, far: list[str], x: str) -> str:
+    """What is left out of the axes, and where it lies, in words."""
+    least = points.groupby("measure")[x].min()
+    unit = "{:.0f} ms" if x == "seconds" else "{:.1f} layers"
+    said = [f"{name} ({unit.format(least[name] * (1000 if x == 'seconds' else 1))})" for name in far]
+    return f"outside the axes: {', '.join(said)}" if said else ""
+
+
+def _beaten(points: pd.DataFrame, x: str) -> str:
+    """Which measures a fixed layer beats at most of the costs that both have, in words; the paper's Fig. 3 has none."""
+    static = points[points["measure"] == "static"].sort_values(x)
+    if len(static) < 2:
+        return ""
+    worse = []
+    for measure in style.ordered(set(points["measure"]) - set(style.BASELINES)):
+        rows = points[(points["measure"] == measure) & points[x].between(static[x].min(), static[x].max())]
+        fixed = np.interp(rows[x], static[x], static["score"])
+        if len(rows) and (fixed > rows["score"].to_numpy()).mean() > 0.5:
+            worse.append(measure)
+    where = {"mean_exit_layer": "layers", "seconds": "seconds"}.get(x, "cost")
+    contrary = ", unlike the paper's Fig. 3" if x == "mean_exit_layer" else ""
+    return f"at equal {where} a fixed layer scores higher than {' and '.join(worse)}{contrary}" if worse else ""
+
+
+def _of(x: str) -> Callable[[Records], Drawn]:
+    def drawn(part: Records) -> Drawn:
+        frame = pooling.frontier(part)
+        own = rules.own(part.certificates)
+        certified = own[own["trial"].isna() & own["threshold"].notna()]
+        return Drawn(frontier(frame, x, quality=part.quality, bands=pooling.bands(part), certified=certified), frame)
+
+    return drawn
+
+
+def _of_tasks(records: Records) -> Drawn:
+    parts = {group: part for group, part in scopes.groups(records).items() if len(part.frontier)}
+    frames = {group: (pooling.frontier(part), part.quality) for group, part in parts.items()}
+    return Drawn(frontiers(frames), pd.concat([frame for frame, _ in frames.values()], ignore_index=True))
+
+
+def _several_tasks(records: Records) -> scopes.Parts:
+    """The runs of all tasks at once, where there are several."""
+    return {label: part for label, part in scopes.ordinary(records).items() if part.runs["task"].nunique() > 1}
 
 
 OUTPUTS = (
+    Output("frontier-tasks", "Quality against layers, by task", "Fig. 3", _of_tasks, _several_tasks),
     Output("frontier", "Quality against layers", "Fig. 3, B.6", _of("mean_exit_layer")),
     Output("frontier-flops", "Quality against FLOPs", "", _of("flops_reduction")),
     Output("frontier-seconds", "Quality against seconds", "", _of("seconds")),

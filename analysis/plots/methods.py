@@ -6,7 +6,7 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis import style
 from analysis.load import Records
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from analysis.trials import trials
 from calm_bench.calibration import METHODS
 from calm_bench.calibration.promise import OBJECTIVES
@@ -71,11 +71,12 @@ def compare_methods(frame: pd.DataFrame) -> Figure:
     return fig
 
 
-def _of(part: Records) -> Figure:
+def _of(part: Records) -> Drawn:
     """Of the first measure alone."""
     first = style.ordered(part.rules.loc[part.rules["kind"] == "adaptive", "measure"])[:1]
     tried = [trials(part, objective, method=method, measures=first) for objective in OBJECTIVES for method in COMPARED]
-    return compare_methods(pd.concat(tried, ignore_index=True))
+    frame = pd.concat(tried, ignore_index=True)
+    return Drawn(compare_methods(frame), frame)
 
 
 OUTPUTS = (Output("methods", "Methods of calibration", "", _of, lone=True),)

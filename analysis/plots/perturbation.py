@@ -6,7 +6,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from analysis import scopes, style
 from analysis.load import Records
-from analysis.output import Output, asked_by
+from analysis.output import Drawn, Output, asked_by
 from calm_bench.errors import InputError
 
 KINDS = {
@@ -28,6 +28,8 @@ def perturbation(frame: pd.DataFrame, *, similarity: str = "similarity", least: 
     rows = frame[frame["n"] >= least]
     if not len(rows):
         raise InputError(f"no step of perturbation.parquet is reached by {least} texts")
+    percent = [name for name in map(str, rows) if name.startswith(("score", "similarity"))]
+    rows = rows.assign(**{name: 100 * rows[name] for name in percent})
     with style.context():
         fig, axes = style.figure(2, 1, height=4.2, sharex=True)
         above, below = axes[:, 0]
@@ -51,8 +53,8 @@ def perturbation(frame: pd.DataFrame, *, similarity: str = "similarity", least: 
         below.xaxis.set_minor_formatter(NullFormatter())
         below.set_xticklabels([f"{step + 1}\n{n}" for step, n in zip(full["step"], full["n"], strict=True)])
         below.set_xlabel("position of the wrong token (log), and n texts")
-        above.set_ylabel(f"score ({similarity}, 0 to 1)")
-        below.set_ylabel(f"{similarity} to the full text")
+        above.set_ylabel(f"score ({similarity}, 0 to 100)")
+        below.set_ylabel(f"{similarity} to the full text (0 to 100)")
         above.set_title(style.caption(frame, "bands: 95% intervals"))
         style.legend(fig, above, columns=1)
     return fig
@@ -63,8 +65,9 @@ def _range(shares: "pd.Series[float]") -> str:
     return f"{low}%" if low == high else f"{low} to {high}%"
 
 
-def _of(part: Records) -> Figure:
-    return perturbation(part.probe("perturbation"), similarity=part.similarity)
+def _of(part: Records) -> Drawn:
+    probed = part.probe("perturbation")
+    return Drawn(perturbation(probed, similarity=part.similarity), probed)
 
 
 OUTPUTS = (

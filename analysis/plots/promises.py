@@ -7,7 +7,7 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis import style
 from analysis.load import Records
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from analysis.trials import trials
 from calm_bench.calibration.promise import OBJECTIVES
 from calm_bench.errors import InputError
@@ -75,7 +75,7 @@ def broken_promises(frame: pd.DataFrame) -> Figure:
     return fig
 
 
-def _of(part: Records) -> Figure:
+def _of(part: Records) -> Drawn:
     deltas = part.certificates.groupby("objective")["delta"].unique()
     again = [
         trials(part, objective, deltas=sorted(deltas[objective]), epsilons=EPSILONS)
@@ -84,7 +84,8 @@ def _of(part: Records) -> Figure:
     ]
     if not again:
         raise InputError("no certificates in the runs")
-    return broken_promises(pd.concat(again, ignore_index=True))
+    frame = pd.concat(again, ignore_index=True)
+    return Drawn(broken_promises(frame), frame)
 
 
 OUTPUTS = (Output("broken-promises", "Broken promises against ε", "", _of, lone=True),)

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from analysis import style
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from calm_bench.errors import InputError
 
 PROBABILITIES = ("classifier",)  # trained to be the probability of agreement; a gap or a cosine is none
@@ -74,7 +74,7 @@ OUTPUTS = (
         "reliability",
         "Confidence against agreement",
         "",
-        lambda part: reliability(part.probe("reliability")),
+        lambda part: Drawn(reliability(part.probe("reliability")), part.probe("reliability")),
         lone=True,
     ),
 )

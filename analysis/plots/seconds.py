@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
-from analysis.output import Output
+from analysis.output import Drawn, Output
 from analysis.pooling import over_seeds
 from calm_bench.errors import InputError
 
@@ -105,4 +105,11 @@ def _saved(texts: pd.DataFrame, full: pd.DataFrame, resamples: int, seed: int) -
     }
 
 
-OUTPUTS = (Output("seconds-saved", "Layers saved against seconds saved", "", lambda part: seconds_saved(part.timings)),)
+OUTPUTS = (
+    Output(
+        "seconds-saved",
+        "Layers saved against seconds saved",
+        "",
+        lambda part: Drawn(seconds_saved(part.timings), savings(part.timings)),
+    ),
+)

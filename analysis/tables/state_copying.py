@@ -81,7 +81,7 @@ def state_copying_shown(table: pd.DataFrame) -> pd.DataFrame:
             "source": table["source"],
             "score": [f"{row['quality']} {with_interval(row, 'score')}" for row in rows],
             "lost": [with_interval(row, "lost") for row in rows],
-            "similarity": ["" if pd.isna(value) else f"{value:.3f}" for value in table["similarity"]],
+            "similarity": ["" if pd.isna(value) else f"{100 * value:.1f}" for value in table["similarity"]],
             "layers": [with_interval(row, "mean_exit_layer") for row in rows],
         }
     )
@@ -93,7 +93,7 @@ def state_copying_note(table: pd.DataFrame, similarity: str) -> str:
     return (
         f"Oracle exits: each token leaves at the first layer that agrees with the last. n = {n} examples, 95% "
         f"intervals over them. lost: {similarity} to the references, 0..100, by which the full model's text of an "
-        "example is ahead; its interval is of paired differences. similarity: mean, to the full model's text. "
+        "example is ahead; its interval is of paired differences. similarity: mean, to the full model's text, 0..100. "
         "true_state: what the skipped layers would have left, so no error of copying. Rows marked published: "
         f"{paper.source('state_copying')}"
     )

@@ -11,8 +11,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import analysis
-from analysis import Records, rules, style
+from analysis import Records, load, rules, style
+from analysis.catalogue import CATALOGUE
 from analysis.load import of_rules
+from analysis.output import Drawn
 from analysis.outputs import save
 from analysis.plots.seconds import savings
 from calm_bench.errors import InputError
@@ -39,13 +41,66 @@ def test_frontier_draws_every_point_and_nothing_else(part: Records, x: str) -> N
     drawn = lines(ax)
     for measure in ("softmax", "state", "classifier", "static"):
         rows = part.frontier[(part.frontier["measure"] == measure) & part.frontier[x].notna()].sort_values(x)
-        np.testing.assert_allclose(drawn[measure][0], rows[x])
+        np.testing.assert_allclose(drawn[measure][0], rows[x] * (1000 if x == "seconds" else 1))
         np.testing.assert_allclose(np.sort(drawn[measure][1]), np.sort(rows["score"]))
     assert ax.get_ylabel() == "BLEU (0 to 100)"
     assert ax.get_xlabel() == style.AXIS[x]
     assert "n = 24" in ax.get_title(loc="left")
     expected = ["softmax", "state", "classifier", "static", "oracle", "full"]
     assert set(legend(fig)) == set(expected) - ({"oracle"} if x == "seconds" else set())
+
+
+def test_cheaper_is_always_on_the_left(part: Records) -> None:
+    for x in ("mean_exit_layer", "flops_reduction", "seconds"):
+        (ax,) = analysis.frontier(part.frontier, x).axes
+        full = part.frontier.loc[part.frontier["measure"] == "full", x].iloc[0] * (1000 if x == "seconds" else 1)
+        low, high = ax.get_xlim()
+        assert (low > high) == (x == "flops_reduction")
+        assert abs(full - high) < abs(full - low)  # the full model is the dearest
+
+
+def test_what_would_hide_the_rest_is_said_and_not_drawn(part: Records) -> None:
+    slow = part.frontier[part.frontier["measure"] == "full"].assign(measure="speculative", mean_exit_layer=40.0)
+    fig = analysis.frontier(pd.concat([part.frontier, slow]))
+    assert "speculative" not in legend(fig)
+    assert "outside the axes: speculative (40.0 layers)" in " ".join(fig.axes[0].get_title(loc="left").split())
+
+
+def test_a_fixed_layer_that_scores_higher_is_said_to_be_unlike_the_paper(part: Records) -> None:
+    worse = part.frontier.assign(score=part.frontier["score"].where(part.frontier["measure"] != "state", 1.0))
+    title = " ".join(analysis.frontier(worse).axes[0].get_title(loc="left").split())
+    assert "a fixed layer scores higher than" in title
+    assert "state" in title.split("higher than")[1]
+    assert "unlike the paper's Fig. 3" in title
+
+
+def test_certified_thresholds_stand_beside_their_points_and_few_texts_are_said(part: Records) -> None:
+    (ax,) = analysis.frontier(part.frontier, certified=chosen(part, softmax=0.5)).axes
+    assert [text.get_text() for text in ax.texts] == ["λ = 0.5"]
+    assert "fewer than 50 texts say little" in " ".join(ax.get_title(loc="left").split())
+
+
+def test_few_points_have_bars_and_no_band_between_them(part: Records) -> None:
+    (ax,) = analysis.frontier(part.frontier[part.frontier["measure"].isin(["softmax", "full"])], "seconds").axes
+    assert not [band for band in ax.collections if type(band).__name__.startswith("FillBetween")]
+
+
+def test_no_legend_leaves_the_figure(part: Records) -> None:
+    long = part.frontier.assign(measure=part.frontier["measure"].replace({"softmax": "a measure with a long name"}))
+    fig = analysis.frontier(long)
+    fig.canvas.draw()
+    box = fig.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= fig.bbox.x1
+
+
+def test_several_tasks_stand_side_by_side(write_run) -> None:
+    last = [write_run(run_id=task, task=task, n=6) for task in ("cnndm", "squad")][-1]
+    (output,) = [output for output in CATALOGUE if output.stem == "frontier-tasks"]
+    (part,) = output.scope(load(last.parent, quiet=True)).values()
+    drawn = output.make(part)
+    assert isinstance(drawn, Drawn)
+    assert [ax.get_title(loc="left").split(",")[0] for ax in drawn.figure.axes] == ["demo-cnndm", "demo-squad"]
+    assert set(drawn.data["task"]) == {"cnndm", "squad"}
 
 
 def test_a_measure_looks_the_same_in_every_figure(part: Records) -> None:
@@ -110,7 +165,7 @@ def test_positions_that_few_texts_reach_are_left_out(part: Records) -> None:
     rows = chosen(part, softmax=0.5)
     tokens, exits = part.tokens(rows), of_rules(part.exits, rows)
     (ax,) = analysis.exit_by_position(exits, 8, least=10).axes
-    steps, means = lines(ax)["softmax, λ=0.5"]
+    steps, means = lines(ax)["softmax, λ = 0.5"]
     reached = tokens.groupby("position").size()
     assert steps.max() == reached[reached >= 10].index.max() + 1
     assert means[0] == pytest.approx(tokens.query("position == 0")["exit_layer"].mean())

@@ -44,9 +44,9 @@ def test_perturbation_shows_both_kinds_and_the_level_without(records: Records) -
     sampled = records.probe("perturbation").query("kind == 'sampled'")
     line = drawn["last layer's tenth-ranked token: differs in 100%"]
     np.testing.assert_allclose(line.get_xdata(), sampled["step"] + 1)
-    np.testing.assert_allclose(line.get_ydata(), sampled["score"])
-    np.testing.assert_allclose(drawn["no wrong token"].get_ydata(), sampled["score_full"])
-    np.testing.assert_allclose(below.lines[0].get_ydata(), sampled["similarity"])
+    np.testing.assert_allclose(line.get_ydata(), 100 * sampled["score"])
+    np.testing.assert_allclose(drawn["no wrong token"].get_ydata(), 100 * sampled["score_full"])
+    np.testing.assert_allclose(below.lines[0].get_ydata(), 100 * sampled["similarity"])
     assert below.get_xscale() == "log"
     assert [label.get_text() for label in below.get_xticklabels()] == ["1\n24", "2\n24", "3\n24", "5\n24", "9\n24"]
     assert below.get_ylabel() == "chrF to the full text"
@@ -77,10 +77,10 @@ def decayed() -> pd.DataFrame:
 def test_decay_points_has_a_curve_for_each_tau_and_names_its_cliff() -> None:
     (ax,) = analysis.decay_points(decayed(), similarity="chrF").axes
     first, second = ax.lines
-    assert first.get_label() == "τ = 0, largest step 0.300"
-    assert second.get_label() == "τ = 4, largest step 0.200"
+    assert first.get_label() == "τ = 0, largest step 30.0"
+    assert second.get_label() == "τ = 4, largest step 20.0"
     np.testing.assert_allclose(first.get_xdata(), [5, 4, 1])
-    np.testing.assert_allclose(first.get_ydata(), [1, 0.9, 0.6])
+    np.testing.assert_allclose(first.get_ydata(), [100, 90, 60])
     assert ax.get_xlabel() == style.AXIS["mean_exit_layer"]
     assert ax.get_title(loc="left") == "decay, softmax, n = 24"
 

@@ -81,7 +81,7 @@ def test_the_consistency_figure_passes_through_the_tables_points(
     records: Records, table: pd.DataFrame, trials: pd.DataFrame, objective: str
 ) -> None:
     (output,) = [output for output in CATALOGUE if output.stem == f"consistency-{objective}"]
-    top, bottom = output.make(records).axes  # type: ignore[union-attr]
+    top, bottom = output.make(records).figure.axes  # type: ignore[union-attr]
     layers = by_promise(trials)["mean_exit_layer"].mean()
     for measure in ("softmax", "state", "classifier"):
         (loss,), (layer,) = ([line for line in ax.lines if line.get_label() == measure] for ax in (top, bottom))
@@ -105,7 +105,7 @@ def test_every_count_of_broken_trials_is_the_same(
     for outcome, broken in zip(said, table["broken"], strict=True):
         assert f"{broken} of 30 overlapping splits above δ" in outcome
     (output,) = [output for output in CATALOGUE if output.stem == "broken-promises"]
-    panels = {ax.get_title(loc="left"): ax for ax in output.make(records).axes if ax.get_visible()}  # type: ignore[union-attr]
+    panels = {ax.get_title(loc="left"): ax for ax in output.make(records).figure.axes if ax.get_visible()}  # type: ignore[union-attr]
     for (objective, delta, measure), broken in counts.items():
         (line,) = [line for line in panels[f"{objective}, δ = {delta:g}"].lines if line.get_label() == measure]
         place = list(line.get_xdata()).index(SETTINGS["epsilon"])
