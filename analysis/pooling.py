@@ -1,16 +1,16 @@
-"""The runs of one setup under several seeds as one: means, and how far the seeds spread."""
+"""The runs of one setup under several seeds as one: means, and how surely the seeds say them."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from analysis.load import Records
-
-TAIL = 0.025
+from analysis.spread import of_mean
 
 
 def over_seeds(frame: pd.DataFrame, keys: Sequence[str], *, of: Sequence[str]) -> pd.DataFrame:
-    """One row for each `keys`: the mean over its rows of the numbers in `of`, and in *_low and *_high their 95% range.
+    """One row for each `keys`: the mean over its rows of the numbers in `of`, in *_low and *_high Student's interval.
 
     What else the frame says is that of the first of these rows. Where there is one row a key, it stays as it is.
     """
@@ -20,9 +20,9 @@ def over_seeds(frame: pd.DataFrame, keys: Sequence[str], *, of: Sequence[str]) -
     pooled = by_key.first()
     for name in of:
         pooled[name] = by_key[name].mean()
-        for end, share in (("_low", TAIL), ("_high", 1 - TAIL)):
-            if name + end in pooled:
-                pooled[name + end] = by_key[name].quantile(share)
+        if f"{name}_low" in pooled:
+            ends = [of_mean(values.to_numpy(np.float64)) for _, values in by_key[name]]
+            pooled[[f"{name}_low", f"{name}_high"]] = np.array(ends)
     return pooled.reset_index()[list(frame.columns)]
 
 
@@ -35,4 +35,4 @@ def frontier(part: Records) -> pd.DataFrame:
 
 def bands(part: Records) -> str:
     """What the intervals of a pooled frame are, in words."""
-    return "95% intervals over texts" if len(part.draws) < 2 else f"95% of {len(part.draws)} seeds"
+    return "95% intervals over texts" if len(part.draws) < 2 else f"95% t-interval over {len(part.draws)} seeds"

@@ -83,7 +83,7 @@ def test_seeds_of_one_setup_are_one_figure_and_nothing_unchanged_is_drawn_again(
     out = tmp_path / "figures"
     assert main([str(runs), "--out", str(out)]) == 0
     assert [file.name for file in out.glob("frontier-demo*.png")] == ["frontier-demo-tatoeba_enfr.png"]
-    assert "95% of 3 seeds" in (out / "frontier-demo-tatoeba_enfr.svg").read_text(encoding="utf-8")
+    assert "95% t-interval" in (out / "frontier-demo-tatoeba_enfr.svg").read_text(encoding="utf-8")
     assert "seed 0 (one of 3)" in (out / "methods-demo-tatoeba_enfr.svg").read_text(encoding="utf-8")
     before = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     assert main([str(runs), "--out", str(out)]) == 0

@@ -49,7 +49,7 @@ def test_perturbation_shows_both_kinds_and_the_level_without(records: Records) -
     np.testing.assert_allclose(below.lines[0].get_ydata(), 100 * sampled["similarity"])
     assert below.get_xscale() == "log"
     assert [label.get_text() for label in below.get_xticklabels()] == ["1\n24", "2\n24", "3\n24", "5\n24", "9\n24"]
-    assert below.get_ylabel() == "chrF to the full text"
+    assert below.get_ylabel() == "chrF to the full text (0 to 100)"
 
 
 def test_a_step_that_few_texts_reach_is_left_out(records: Records) -> None:
