@@ -105,6 +105,8 @@ class Native:
 
     def _encode(self, source: NDArray[np.int32]) -> Encoded:
         length = len(source)
+        if source.min() < 0 or source.max() >= self._weights.vocab:
+            raise IndexError(f"a source has token {source.max()}, the model knows 0 to {self._weights.vocab - 1}")
         floats = self._weights.depth * self._library.memory_floats(self._model, length)
         keys, values = np.empty((2, floats), np.float32)
         self._library.encode(self._model, at(source), length, self._room(length, 1), at(keys), at(values))

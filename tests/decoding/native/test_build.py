@@ -109,10 +109,10 @@ def test_many_processes_start_at_once(fresh: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(fresh.parent)}
     started = [
         subprocess.Popen([sys.executable, "-c", LOAD], env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(6)
+        for _ in range(4)
     ]
-    said = [process.communicate(timeout=120)[1] for process in started]
-    assert [process.returncode for process in started] == [0] * 6, said
+    said = [process.communicate(timeout=500)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, said
     assert sum("compiling" in words for words in said) == 1
     assert len(list(fresh.glob("*.so"))) == 1
 

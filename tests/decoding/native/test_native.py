@@ -16,7 +16,7 @@ from calm_bench.measures import Classifier, Entropy, Measure, Softmax, SoftmaxTo
 from calm_bench.models import load
 from tests.decoding.conftest import compare
 from tests.decoding.native.conftest import native, rules_of_all_kinds, texts
-from tests.models_for_tests import random_sources, random_t5
+from tests.models_for_tests import VOCAB, random_sources, random_t5
 
 LENGTH = 12
 SHAPES = {
@@ -77,6 +77,14 @@ def test_sources_of_any_length(length: int) -> None:
     source = [*(3 + index % 100 for index in range(length - 1)), 1]
     rules = [Rule.full(), Rule.adaptive(Softmax(), 0.3, Decay("none"))]
     compare(model, texts(native(model), [source], rules, 4), [source], rules, 4)
+
+
+def test_a_token_outside_the_vocabulary_is_refused() -> None:
+    """C would read past the embedding."""
+    executor = native(random_t5())
+    for token in (-1, VOCAB):
+        with pytest.raises(IndexError, match=f"the model knows 0 to {VOCAB - 1}"):
+            executor.encode([[5, token, 1]])
 
 
 def test_texts_that_are_longer_than_a_panel() -> None:
