@@ -130,6 +130,7 @@ def table(run: Run, certificates: pd.DataFrame) -> list[str]:
     return [
         *_aligned(rows),
         *_slower(lossless, frontier.loc[sorted(set(allowed["rule"]))]),
+        *speculation(frontier, run.read("rules")),
         "",
         *LEGEND,
         *_kinds(certificates),
@@ -148,6 +149,18 @@ def _slower(lossless: pd.Series, certified: pd.DataFrame) -> list[str]:
     """Which certified rules are slower than one that loses nothing."""
     slower = [_called(rule) for _, rule in certified.iterrows() if rule["seconds"] > lossless["seconds"]]
     return [f"slower than {_called(lossless)}, which loses nothing: {', '.join(slower)}"] if slower else []
+
+
+def speculation(frontier: pd.DataFrame, rules: pd.DataFrame) -> list[str]:
+    """What each speculative rule kept of its drafts, and what it ran."""
+    depth = frontier.loc[frontier["measure"] == "full", "mean_exit_layer"].iloc[0]
+    lines = []
+    for _, rule in rules[rules["kind"] == "speculative"].iterrows():
+        layers = frontier.loc[frontier["rule"] == rule["rule"], "mean_exit_layer"].iloc[0]
+        kept = depth * (rule["drafts"] + 1) / layers - 1  # a verification runs all layers for each draft and one token
+        words = f"{kept:.2f} of {rule['drafts']:g} drafts kept, {layers:.2f} layers run a token"
+        lines.append(f"{rule['name']}: the full model's text, {words}")
+    return lines
 
 
 def _list(deltas: pd.Series) -> str:
