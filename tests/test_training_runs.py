@@ -76,6 +76,16 @@ def test_a_model_in_which_a_bit_has_flipped_is_trained_again(
     assert "trained again" not in again.stderr
 
 
+def test_what_trained_a_model_is_not_certified_with_it(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
+    """`training.split=validation` trained; the same data are refused later, the others are not."""
+    model = f"model.path={trained(undisturbed) / 'model'}"
+    later = [model, *FEW, *cli.QUICK]
+    done = cli.run(*later, "task.split=validation", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "training.json says that task.split=validation trained or chose it" in done.stderr.splitlines()[-1]
+    assert cli.run(*later, cwd=tmp_path).returncode == 0
+
+
 def test_two_processes_train_from_the_command_line(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
     statuses, out, err = several.run(2, "-m", "calm_bench", *command, cwd=tmp_path)
     assert statuses == [0, 0], err[-3000:]

@@ -63,13 +63,25 @@ def of_task(task: Task, *splits: str) -> dict[str, Any]:
     }
 
 
+def of_splits(task: Task, *splits: str) -> list[str]:
+    """A word for each split, whatever its file is called and wherever it lies; only the splits that are there."""
+    if task.path is None:
+        return [f"{task.hub} {task.hub_config} {split}" for split in splits]
+    files = local_files(task.path)
+    return [_digest_of(files[split]).hex() for split in splits if split in files]
+
+
 def _hash_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        about = file.stat()
         digest.update(file.name.encode())
-        digest.update(_digest(file.resolve(), about.st_ino, about.st_size, about.st_ctime_ns))
+        digest.update(_digest_of(file))
     return digest.hexdigest()[:16]
+
+
+def _digest_of(file: Path) -> bytes:
+    about = file.stat()
+    return _digest(file.resolve(), about.st_ino, about.st_size, about.st_ctime_ns)
 
 
 @lru_cache

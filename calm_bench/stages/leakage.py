@@ -5,9 +5,11 @@ A few sentences stand in any two large sets; those are left out. More is the sam
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TRAINING_FILE = "training.json"  # beside a checkpoint that the suite has trained
 CHANCE = 0.01  # of the certified examples
 
 
@@ -54,6 +57,24 @@ def certified_sources(role: str, other: Task, split: str, certified: Task, cache
     if common:
         log.warning("%s: %d of the %d certified examples stand in it too, and are left out", role, len(common), total)
     return common
+
+
+def trained_on(checkpoint: str | None) -> list[str]:
+    """What the training of a checkpoint of the suite has read (`identity.of_splits`); nothing known of any other."""
+    try:
+        known = json.loads((Path(checkpoint or "") / TRAINING_FILE).read_text(encoding="utf-8"))["trained_on"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [str(word) for word in known] if isinstance(known, list) else []
+
+
+def refuse_trained_on(checkpoint: str | None, certified: Task) -> None:
+    """Raise InputError where a checkpoint says that the very split that is certified has trained or chosen it."""
+    if set(trained_on(checkpoint)).intersection(identity.of_splits(certified, certified.split)):
+        raise InputError(
+            f"model.path={checkpoint}: {TRAINING_FILE} says that task.split={certified.split} trained or chose it, "
+            "and what is certified may do neither; give another split, or another model"
+        )
 
 
 def _compared(kept: Chunks, other: Task, split: str, certified: Task) -> dict[str, Any]:

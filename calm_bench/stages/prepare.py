@@ -28,7 +28,7 @@ from calm_bench.records import seal
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages import identity
-from calm_bench.stages.leakage import certified_sources
+from calm_bench.stages.leakage import TRAINING_FILE, certified_sources, refuse_trained_on, trained_on
 from calm_bench.stages.training_data import (
     measure_sources,
     require_splits,
@@ -51,6 +51,7 @@ def prepare(
     Trained models are kept: the same model, data and settings are trained once, and an interrupted training goes on
     from its last checkpoint.
     """
+    refuse_trained_on(config.model.path, task)
     if not config.training.trains:
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
@@ -159,7 +160,10 @@ def _train(
     if processes.is_first():
         temporary = folder / "model.tmp"
         model.save(temporary, settings.stored_dtype)
-        (temporary / "training.json").write_text(json.dumps(key, indent=2) + "\n")
+        chose = ["validation"] if validation_is_free(task, settings.split) else []
+        read = identity.of_splits(task, settings.split, *chose)
+        about = {**key, "trained_on": [*trained_on(config.model.path), *read]}
+        (temporary / TRAINING_FILE).write_text(json.dumps(about, indent=2) + "\n")
         seal.seal(temporary)
         temporary.rename(folder / "model")
         shutil.rmtree(checkpoints)

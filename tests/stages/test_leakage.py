@@ -1,6 +1,7 @@
 """What is certified neither trains nor chooses nor makes a grid, whatever the folders are called."""
 
 import dataclasses
+import json
 import logging
 import re
 import shutil
@@ -12,8 +13,9 @@ import pytest
 from calm_bench.build import build
 from calm_bench.errors import InputError
 from calm_bench.records.stage_cache import StageCache
+from calm_bench.stages import identity
 from calm_bench.stages.grids import _sample
-from calm_bench.stages.leakage import certified_sources
+from calm_bench.stages.leakage import certified_sources, refuse_trained_on, trained_on
 from calm_bench.stages.training_data import training_data
 from calm_bench.tasks.task import Task
 from tests.composed import composed
@@ -90,3 +92,20 @@ def test_it_is_compared_once_and_again_for_other_data(
     write(tmp_path / "one", test=texts("b", 9))
     with pytest.raises(InputError, match="9 of the 9 examples"):
         certified_sources("training", other, "train", certified, cache)
+
+
+def test_a_checkpoint_that_the_certified_split_has_trained_is_refused_later(tmp_path: Path) -> None:
+    """Two commands: one trains on a file, another certifies it under another name."""
+    trained = task(write(tmp_path / "one", train=texts("a", 9), test=texts("b", 9)))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "training.json").write_text(json.dumps({"trained_on": identity.of_splits(trained, "train", "validation")}))
+    refuse_trained_on(str(model), trained)
+    (tmp_path / "two").mkdir()
+    shutil.copy(tmp_path / "one" / "train.parquet", tmp_path / "two" / "test.parquet")
+    with pytest.raises(InputError, match=r"model.path=.*training.json says that task.split=test trained or chose it"):
+        refuse_trained_on(str(model), dataclasses.replace(trained, path=str(tmp_path / "two")))
+    for content in ("{}", "[]", '{"trained_on": 5}', "no JSON"):  # of another version, or of somebody else
+        (model / "training.json").write_text(content)
+        assert trained_on(str(model)) == []
+    assert trained_on(None) == trained_on("google/t5-v1_1-small") == []
