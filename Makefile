@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast gpu lint types clean
+.PHONY: help demo test fast gpu lowest lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ gpu: $(STAMP) ## Run the tests that need an NVIDIA GPU
 paper-sized: $(STAMP) ## Make up a record of CNN/DM's size (63 million tokens) and measure time and memory of each step
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.records.paper_sized
 
+lowest: ## Run the fast tests with every dependency at its lower bound, in .venv-lowest (about 3 GB)
+	PYTHON=$(PYTHON) .ci/lowest
+
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,7 +39,7 @@ types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
 clean: ## Remove .venv and every cache; runs/ and figures/ stay
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf .venv .venv-lowest build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Done once, and again when the dependencies change.

@@ -170,7 +170,6 @@ def test_it_is_one_line_with_folder_and_reason(
 HARMLESS: dict[str, Change] = {
     "left as it is": lambda folder: None,
     "in a shard": shards("model-1.safetensors"),
-    "unknown architecture": edited("config.json", architectures=5),
     "a linked file": lambda folder: [
         (folder / WEIGHTS).rename(folder.parent / "blob"), (folder / WEIGHTS).symlink_to("../blob")
     ],
