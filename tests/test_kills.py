@@ -84,9 +84,9 @@ def test_a_disk_that_fills_up_during_a_run_is_one_line(
         pytest.skip(f"mounting is not permitted: {mounted.stderr.decode().strip()}")
     try:
         done = cli.run(*command, "figures=true", cwd=tmp_path)
-        assert done.returncode == 2, done.stderr
+        assert done.returncode == (0 if left else 2), done.stderr  # a drawing that fails leaves a finished run finished
         line = done.stderr.replace("\r", "\n").splitlines()[-1]
-        assert line.startswith("calm-bench: runs_dir: cannot write runs/")
+        assert line.startswith("no figures: " if left else "calm-bench: runs_dir: cannot write runs/")
         assert "No space left on device" in line
         assert "Traceback" not in done.stderr
         assert list(disk.rglob("*.tmp")) == []
