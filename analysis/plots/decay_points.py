@@ -35,7 +35,7 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
     with style.context():
         fig, axes = style.figure(len(measures), 1, width=style.PAGE, height=0.6 + 2.8 * len(measures), sharex=True)
         for ax, measure in zip(axes[:, 0], measures, strict=True):
-            for place, (tau, colour) in enumerate(zip(taus, style.graded(len(taus)), strict=True)):
+            for number, (tau, colour) in enumerate(zip(taus, style.graded(len(taus)), strict=True)):
                 rows = points[(points["tau"] == tau) & (points["measure"] == measure)]
                 rows = rows.sort_values("threshold", ascending=False)
                 alike = 100 * (1 - rows["textual_loss"].to_numpy())
@@ -44,7 +44,7 @@ def decay_points(frame: pd.DataFrame, *, similarity: str = "similarity") -> Figu
                     rows["mean_exit_layer"],
                     alike,
                     color=colour,
-                    marker=MARKERS[place % len(MARKERS)],
+                    marker=MARKERS[number % len(MARKERS)],
                     markerfacecolor="none",
                     markersize=4.5,
                     markeredgewidth=0.9,

@@ -29,9 +29,9 @@ def exit_histogram(exits: pd.DataFrame, layers: int) -> Figure:
         measures = style.ordered(exits["measure"])
         width = 0.8 / len(measures)
         shares = by_layer(exits, ["measure"]).set_index(["measure", "layer"])["share"]
-        for place, measure in enumerate(measures):
+        for number, measure in enumerate(measures):
             share = shares[measure].reindex(range(1, layers + 1), fill_value=0.0)
-            left = np.arange(1, layers + 1) - 0.4 + width * (place + 0.5)
+            left = np.arange(1, layers + 1) - 0.4 + width * (number + 0.5)
             label = _rule(measure, exits)
             ax.bar(left, share.to_numpy(), width, color=style.look(measure)[0], label=label, linewidth=0)
         ax.set_xlabel(f"exit layer ({layers} = nothing skipped)")

@@ -34,9 +34,9 @@ def perturbation(frame: pd.DataFrame, *, similarity: str = "similarity", least: 
         fig, axes = style.figure(2, 1, height=4.2, sharex=True)
         above, below = axes[:, 0]
         full = rows.drop_duplicates("step").sort_values("step")
-        place = full["step"] + 1
-        above.fill_between(place, full["score_full_low"], full["score_full_high"], color=style.INK, alpha=0.08, lw=0)
-        above.plot(place, full["score_full"], ":", color=style.INK, label="no wrong token")
+        position = full["step"] + 1
+        above.fill_between(position, full["score_full_low"], full["score_full_high"], color=style.INK, alpha=0.08, lw=0)
+        above.plot(position, full["score_full"], ":", color=style.INK, label="no wrong token")
         for kind, (words, colour, marker) in KINDS.items():
             steps = rows[rows["kind"] == kind].sort_values("step")
             if not len(steps):
@@ -48,7 +48,7 @@ def perturbation(frame: pd.DataFrame, *, similarity: str = "similarity", least: 
                 )
                 ax.plot(steps["step"] + 1, steps[value], color=colour, marker=marker, label=label)
         below.set_xscale("log")
-        below.xaxis.set_major_locator(FixedLocator(list(place)))
+        below.xaxis.set_major_locator(FixedLocator(list(position)))
         below.xaxis.set_minor_locator(NullLocator())
         below.xaxis.set_minor_formatter(NullFormatter())
         below.set_xticklabels([f"{step + 1}\n{n}" for step, n in zip(full["step"], full["n"], strict=True)])

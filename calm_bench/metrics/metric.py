@@ -49,8 +49,8 @@ class Metric(ABC):
             keys.append((prediction, tuple(answers)))
         if not keys:
             raise InputError(f"{self.name}: no predictions to score, but at least one is needed")
-        place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        return np.asarray(self.pairs(list(place)), dtype=np.float64)[[place[key] for key in keys]]
+        row_of = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        return np.asarray(self.pairs(list(row_of)), dtype=np.float64)[[row_of[key] for key in keys]]
 
     def unsuited(self, references: Sequence[Sequence[str]]) -> str | None:
         """Why scores against these references would mislead, in one line; None where nothing speaks against them."""

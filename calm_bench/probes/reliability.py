@@ -80,19 +80,19 @@ class Reliability(Probe):
 def _binned(confidence: np.ndarray, agrees: np.ndarray, text: np.ndarray, subject: Subject) -> pd.DataFrame:
     """One row per bin of M tokens: confidences (M,), whether they agree (M,), and the text of each (M,)."""
     edges = np.unique(np.quantile(confidence, np.arange(1, BINS) / BINS))
-    place = np.searchsorted(edges, confidence, side="right")
-    place = np.unique(place, return_inverse=True)[1]  # bins without a token do not count
-    shape = place.max() + 1, len(subject.examples)
+    bins = np.searchsorted(edges, confidence, side="right")
+    bins = np.unique(bins, return_inverse=True)[1]  # bins without a token do not count
+    shape = bins.max() + 1, len(subject.examples)
     tokens, right = np.zeros((2, *shape))
-    np.add.at(tokens, (place, text), 1)
-    np.add.at(right, (place, text), agrees)
+    np.add.at(tokens, (bins, text), 1)
+    np.add.at(right, (bins, text), agrees)
     agreement, low, high = bootstrap.ratio(right, tokens, seed=subject.seed)
     n_tokens = tokens.sum(-1)
     return pd.DataFrame(
         {
             "bin": np.arange(shape[0]),
             "n_tokens": n_tokens.astype(int),
-            "confidence": np.bincount(place, confidence) / n_tokens,
+            "confidence": np.bincount(bins, confidence) / n_tokens,
             "agreement": agreement,
             "agreement_low": low,
             "agreement_high": high,
