@@ -3,12 +3,13 @@
 The records hold the loss of every example under every rule, so a finer grid of δ costs no decoding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from analysis.load import Records
-from calm_bench.calibration import METHODS, Settings, promises
+from calm_bench.calibration import METHODS, Method, Outcomes, Settings, promises
 from calm_bench.calibration.promise import Objective
 from calm_bench.errors import InputError
 
@@ -44,11 +45,8 @@ def trials(
         if not run.has("generations") or not own.get("trials") or not isinstance(name, str) or name not in METHODS:
             continue
         outcomes = run.outcomes
-        joint = own.get("joint") and METHODS[name].guarantee == "probability"
-        together = len(outcomes.grids) * len([*own["textual"], *own["risk"]]) if joint else 1
         for epsilon in epsilons or [own["epsilon"]]:
-            splits = own["trials"], own["fraction"], own["seed"], own.get("unit", "example")
-            settings = Settings(epsilon, METHODS[name], *splits, together=together)
+            settings = settings_of(own, outcomes, METHODS[name], epsilon)
             for promise in promises(outcomes, {objective: deltas or DELTAS[objective]}, settings, measures):
                 rows += [{"run_id": about["run_id"], "group": about["group"], **row} for row in promise.rows()[1:]]
     if not rows:
@@ -56,3 +54,11 @@ def trials(
             "no run with texts, a measure, trials (calibration.trials) and a method known here: none to certify"
         )
     return pd.DataFrame(rows)
+
+
+def settings_of(own: Mapping[str, Any], outcomes: Outcomes, method: Method, epsilon: float) -> Settings:
+    """How a run with this `calibration` makes and checks its promises, but for the method and ε."""
+    joint = own.get("joint") and method.guarantee == "probability"
+    together = len(outcomes.grids) * len([*own["textual"], *own["risk"]]) if joint else 1
+    splits = own.get("trials") or 0, own["fraction"], own["seed"], own.get("unit", "example")
+    return Settings(epsilon, method, *splits, together=together)

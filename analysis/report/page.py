@@ -76,7 +76,7 @@ def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
         table = tables.certified(part.certificates)
     except InputError:
         return [], None
-    shown = tables.certified_shown(table).drop(columns="experiment")
+    shown = tables.certified_shown(table).drop(columns=["experiment", "run"])
     promised = tolerances(table, int(part.runs["layers"].max()), str(part.runs["similarity"].iloc[0]))
     return promised, shown.loc[:, (shown != "").any()]
 

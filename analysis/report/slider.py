@@ -7,7 +7,8 @@ import pandas as pd
 
 from analysis.load import Records
 from analysis.style import look, ordered
-from calm_bench.calibration import METHODS, Promise, Settings, held_out, promises
+from analysis.trials import settings_of
+from calm_bench.calibration import METHODS, Promise, held_out, promises
 from calm_bench.calibration.promise import OBJECTIVES, Objective
 
 DELTAS = {"textual": np.arange(1, 41) / 100, "risk": np.arange(1, 41) / 400}
@@ -20,7 +21,7 @@ def slider(part: Records) -> dict[str, Any] | None:
     Keys: layers (L), epsilon, quality, loss (what the textual loss is, in words), rules (by number: name and, where
     known, value, low and high of mean_exit_layer, flops_reduction, seconds, speedup and score), full (the full model's
     number), colours (by measure), promised (the run's own δ by objective) and objectives: by objective and measure,
-    for each δ, [δ, rule, held trials, trials, mean held-out loss or null, "held", "broke" or "untested"].
+    for each δ, [δ, rule, held trials, trials, mean held-out loss or null, "held", "broke", "unclear" or "untested"].
     """
     objectives: dict[Objective, dict[str, list[Any]]] = {}
     rules: dict[str, dict[str, Any]] = {}
@@ -30,9 +31,9 @@ def slider(part: Records) -> dict[str, Any] | None:
         if not run.has("generations") or str(own.get("method")) not in METHODS:
             continue
         outcomes = run.outcomes
-        n = next(iter(outcomes.losses.values())).shape[1]
         epsilon = float(own["epsilon"])
-        settings = Settings(epsilon, METHODS[own["method"]], own.get("trials") or 0, own["fraction"], own["seed"])
+        settings = settings_of(own, outcomes, METHODS[own["method"]], epsilon)
+        n = int(outcomes.units(settings.unit).max()) + 1
         full = full or f"{place}/{outcomes.full}"
         for objective in OBJECTIVES:
             deltas = sorted({*np.round(DELTAS[objective], 4).tolist(), *(own.get(objective) or ())})
@@ -67,9 +68,10 @@ def _fared(made: Promise, n: int) -> list[Any]:
         return [0, 0, None, "untested"]
     losses = made.check.test_loss
     delta = made.certificate.delta
-    broke = held_out(losses, made.check.trials.n_calibration, n).broke(delta)
+    found = held_out(losses, made.check.trials.n_calibration, n)
+    state = "held" if found.mean <= delta else "broke" if found.broke(delta) else "unclear"
     kept = int((losses <= delta).sum())
-    return [kept, len(losses), round(float(losses.mean()), 4), "broke" if broke else "held"]
+    return [kept, len(losses), round(found.mean, 4), state]
 
 
 def _rule(part: Records, run_id: str, rule: int) -> dict[str, Any]:

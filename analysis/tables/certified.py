@@ -13,16 +13,17 @@ from calm_bench import calibration
 from calm_bench.calibration.promise import STATIC
 from calm_bench.errors import InputError
 
-KEYS = ["group", "objective", "delta", "epsilon", "method", "guarantee", "unit", "together", "measure"]
+KEYS = ["group", "run_id", "objective", "delta", "epsilon", "method", "guarantee", "unit", "together", "measure"]
 
 
 def certified(certificates: pd.DataFrame) -> pd.DataFrame:
-    """One row per group, objective, delta and measure: the threshold certified on all n units, and the trials.
+    """One row per run, objective, delta and measure: the threshold certified on all n units, and the trials.
 
-    Columns: group, objective, delta, epsilon, method, guarantee, unit ("example" or "cluster"), together (promises that
-    epsilon covers at once), measure, n, threshold (NaN = the full model; of static its layer), p_value, layers, score,
-    speedup (NaN where the rule was not timed), trials, broken (trials whose held-out mean loss exceeded delta),
-    test_loss (mean over trials) with test_loss_low and test_loss_high, its 95% interval (NaN where there is none).
+    Columns: group, run_id, objective, delta, epsilon, method, guarantee, unit ("example" or "cluster"), together
+    (promises that epsilon covers at once), measure, n, threshold (NaN = the full model; of static its layer), p_value,
+    layers, score, speedup (NaN where the rule was not timed), trials, broken (trials whose held-out mean loss exceeded
+    delta), test_loss (mean over trials) with test_loss_low and test_loss_high, its 95% interval (NaN where there is
+    none).
 
     Raises:
         InputError: no certificates.
@@ -58,6 +59,7 @@ def certified_shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "experiment": table["group"],
+            "run": table["run_id"],
             "objective": table["objective"],
             "δ": table["delta"].map("{:g}".format),
             "ε": table["epsilon"].map("{:g}".format).where(sure, ""),

@@ -219,3 +219,13 @@ def test_formats(squad: Records, tmp_path: Path) -> None:
         assert "python -m calm_bench +experiment=squad  # r1" in text
     write_table(tmp_path / "u", Table(table, shown.rename(columns={"measure": "a_b"}), ""), {})
     assert r"a\_b" in (tmp_path / "u.tex").read_text()
+
+
+def test_each_seed_has_its_own_row_and_trials_in_the_certified_table(write_run) -> None:
+    for seed in (0, 1):
+        last = write_run(run_id=f"seed{seed}", n=6, seed=seed)
+    records = load(last.parent, quiet=True)
+    table = certified(records.certificates)
+    assert set(table["trials"]) == {50}
+    assert not table.duplicated(["run_id", "objective", "delta", "measure"]).any()
+    assert table["run_id"].value_counts().to_dict() == {"seed0": len(table) / 2, "seed1": len(table) / 2}

@@ -9,7 +9,15 @@ from analysis.tables import certified
 
 def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0.5, speedup: float = 2.0) -> Tolerance:
     """One certificate at δ = 0.1 and ε = 0.2, with these mean losses on the held-out texts of its trials."""
-    base = {"group": "g", "objective": "textual", "delta": 0.1, "epsilon": 0.2, "measure": "state", "method": method}
+    base = {
+        "group": "g",
+        "run_id": "r",
+        "objective": "textual",
+        "delta": 0.1,
+        "epsilon": 0.2,
+        "measure": "state",
+        "method": method,
+    }
     base |= {"guarantee": "probability", "unit": "example", "together": 1}
     rest = {
         "threshold": threshold,
