@@ -19,18 +19,21 @@ EXAMPLES = """\
 examples:
   python -m analysis runs/                              every finished run in runs/, into figures/
   python -m analysis runs/20260101-120000-demo --out /tmp/demo
-  python -m analysis runs/A runs/B --out both           runs of one config share a figure, others get their own
+  python -m analysis runs/A runs/B --out both           seeds of one config share a figure, others get their own
   python -m analysis runs/ --list                       one line a run: state, task, measures, certified layers
   python -m analysis --wandb ENTITY/PROJECT             the finished runs of a W&B project
   python -m analysis wandb/offline-run-*/               runs that W&B kept offline
 
 what comes out:
-  index.html      the report: promises and whether they held, the frontier, and each token coloured by its exit layer
+  index.html      the report: what was gained, promised and held at any tolerance; every figure; each token coloured by
+                  its exit layer
   index.md/.json  what was made from which run, and what the runs lack
-  *.png, *.svg    one figure each, at column width
+  *.png, *.svg, *.csv   one figure each, at column width, and the numbers that it shows
   *.csv, *.md, *.tex    one table each; rows marked "published" are the paper's
 
-Each group of runs has figures of its own, but the runs of decay, state_copying, classifier_training and perturbation
+Runs that differ in seeds alone are one group: its figures show means and intervals over seeds, and what belongs to one
+run (texts, splits at other tolerances) is of the first. What did not change since the last call is not drawn again.
+Each group has figures of its own, but the runs of decay, state_copying, classifier_training and perturbation
 answer one question each, side by side in one figure or table.
 
 Only records are read: no model, no GPU, no network (but for --wandb). Unfinished runs are left out, and said.

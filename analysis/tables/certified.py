@@ -54,7 +54,7 @@ def _trials(certificates: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
 def certified_shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table as printed: text cells, "full model" where no threshold was certified, empty where nothing is known."""
     empty, sure = table["trials"] == 0, table["guarantee"] == "probability"
-    threshold = _text(table["threshold"], "{:.2f}", "full model")
+    threshold = _text(table["threshold"], "{:g}", "full model")
     layer = _text(table["threshold"], "layer {:.0f}", "full model")
     return pd.DataFrame(
         {
