@@ -49,11 +49,12 @@ FILES = [
     (["+experiment=tatoeba_enfr"], "training"),
     (
         ["{model}", "training=tatoeba", "task.path={bad}/same", "training.path={bad}/same", "training.split=test"],
-        "training.split=test: 2 of the 2 examples of task.split=test stand in it too",
+        "training.split=test: 10 of the 10 examples of task.split=test stand in it too",
     ),
     (["+experiment=cnndm"], "task.path"),
     (["+experiment=cnndm", "task=tatoeba_enfr", "training.classifier_steps=0", "measure=[softmax]"], "train"),
 ]
+CERTIFIABLE = ["calibration.textual=[0.9]", "calibration.risk=[]"]  # by ten examples, so that no word is said of it
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +64,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     pd.DataFrame({"text": ["a"]}).to_parquet(folder / "without_column/test.parquet")
     pd.DataFrame({"translation": pd.Series([], dtype=object)}).to_parquet(folder / "empty/test.parquet")
-    pair = pd.DataFrame({"translation": [{"en": "Go.", "fr": "Va !"}, {"en": "Run.", "fr": "Cours !"}]})
+    pairs = pd.DataFrame({"translation": [{"en": f"Go {n}.", "fr": f"Va {n} !"} for n in range(10)]})
     for split in ("validation", "test"):
-        pair.to_parquet(folder / f"same/{split}.parquet")
+        pairs.to_parquet(folder / f"same/{split}.parquet")
     (folder / "pickle/pytorch_model.bin").write_bytes(b"\x80")
     (folder / "pickle/config.json").write_text("{}")
     (folder / "file").write_text("")
@@ -98,7 +99,7 @@ def test_processes_that_cannot_meet(
 @pytest.mark.parametrize(("arguments", "words"), FILES)
 def test_data_and_models(arguments: list[str], words: str, bad: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     given = [word.replace("{model}", f"model.path={tiny_checkpoint}").replace("{bad}", str(bad)) for word in arguments]
-    _assert_refused([*given, *cli.QUICK, "limit=2", "device=cpu"], words, tmp_path)
+    _assert_refused([*given, *cli.QUICK, "limit=10", *CERTIFIABLE, "device=cpu"], words, tmp_path)
 
 
 def _assert_refused(arguments: list[str], words: str, folder: Path) -> None:

@@ -22,7 +22,10 @@ def random_parts(n: int, n_trials: int, fraction: float, seed: int) -> BoolArray
         raise InputError(f"n_trials={n_trials}: must be at least 1")
     size = round(check_open_probability("calibration_fraction", fraction) * n)
     if not 1 <= size < n:
-        raise InputError(f"calibration_fraction={fraction} of n={n} examples: leaves calibration or test empty")
+        raise InputError(
+            f"calibration_fraction={fraction} of n={n} examples: leaves calibration or test empty; take more examples, "
+            "or no trials (calibration.trials=0)"
+        )
     first = np.tile(np.arange(n) < size, (n_trials, 1))
     return np.random.default_rng(seed).permuted(first, axis=1)
 
