@@ -20,7 +20,7 @@ STANDS_ON = {
     "calm_bench.decoding": {"calm_bench.measures", "calm_bench.models"},
     "analysis": {"calm_bench.calibration", "calm_bench.config", "calm_bench.records"},
 }
-GROUND = {"calm_bench.errors", "calm_bench.choices", "calm_bench.bootstrap", "calm_bench.processes"}
+GROUND = {f"calm_bench.{name}" for name in ("errors", "choices", "bootstrap", "processes", "build", "console")}
 # Libraries that only these may import: a room, or a file at the top.
 KEPT_TO = {
     "hydra": {f"calm_bench.{name}" for name in ("build", "compose", "refusal", "__main__", "new_promises", "sweep")},

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from calm_bench.cost import peers
 from calm_bench.cost.seconds import Arm, Source, Timed, clock
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.executor import CountsWeights, Executor
 from calm_bench.decoding.rule import Rule
 from calm_bench.models.model import EarlyExitModel
+from calm_bench.stages import peers
 
 log = logging.getLogger(__name__)
 Texts = Mapping[int, Sequence[int]]  # token ids by example

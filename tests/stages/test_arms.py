@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from calm_bench.cost import peers
 from calm_bench.decoding import Decoder, Rule
 from calm_bench.decoding.native.executor import READINGS
 from calm_bench.models import EarlyExitT5, load
+from calm_bench.stages import peers
 from calm_bench.stages.arms import generate_arm, int8_arm, peer_arms, read_arm, rule_arm
 
 LENGTH = 12
