@@ -102,9 +102,10 @@ def _faster(rule: pd.Series) -> str:
     if pd.isna(rule["speedup"]):
         return ""
     low, high = rule["speedup_low"], rule["speedup_high"]
+    interval = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"  # one repeat has none
     if rule["speedup"] < 1:
-        return f"{SLOWER}: {rule['speedup']:.2f} times its speed ({low:.2f} to {high:.2f}), "
-    return f"{rule['speedup']:.2f} times faster ({low:.2f} to {high:.2f}), "
+        return f"{SLOWER}: {rule['speedup']:.2f} times its speed{interval}, "
+    return f"{rule['speedup']:.2f} times faster{interval}, "
 
 
 def _shortest_reason(rows: pd.DataFrame, rules: pd.DataFrame) -> str:
@@ -114,12 +115,13 @@ def _shortest_reason(rows: pd.DataFrame, rules: pd.DataFrame) -> str:
 
 
 def table(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """The full model, the quickest lossless rule and each rule that these certificates allow, a line each."""
+    """The full model, the quickest lossless rule, and for each tolerance the rules that matter, a line each."""
     frontier = named(run.read("frontier"), run.read("rules")).set_index("rule", drop=False)
     every = run.read("certificates")
     allowed = certificates[certificates["threshold"].notna()]
     lossless = _lossless(run, frontier)
-    chosen = [lossless, *(rule for _, rule in frontier.iterrows() if rule["rule"] in set(allowed["rule"]))]
+    shown = _that_matter(allowed, frontier)
+    chosen = [lossless, *(rule for _, rule in frontier.iterrows() if rule["rule"] in shown)]
     rows = [["rule", "layers", "score", "ms", "speedup", "certified for δ", "held out"]]
     full = frontier[frontier["measure"] == "full"].iloc[0]
     for rule in [full, *(rule for rule in chosen if rule["rule"] != full["rule"])]:
@@ -136,6 +138,17 @@ def table(run: Run, certificates: pd.DataFrame) -> list[str]:
         *_kinds(certificates),
         *_kept_by_full(certificates),
     ]
+
+
+def _that_matter(allowed: pd.DataFrame, frontier: pd.DataFrame) -> set[int]:
+    """Of each tolerance the quickest rule, the one of fewest layers, and the fixed layer that both must beat."""
+    points = allowed[["objective", "delta", "rule"]].merge(
+        frontier[["measure", "mean_exit_layer", "speedup"]], left_on="rule", right_index=True
+    )
+    static = points[points["measure"] == STATIC]
+    groups = points.groupby(["objective", "delta"])
+    quickest, shallowest = groups["speedup"].idxmax(skipna=True).dropna(), groups["mean_exit_layer"].idxmin()
+    return set(points.loc[[*quickest, *shallowest, *static.index], "rule"])
 
 
 def _lossless(run: Run, frontier: pd.DataFrame) -> pd.Series:
