@@ -146,8 +146,9 @@ def _that_matter(allowed: pd.DataFrame, frontier: pd.DataFrame) -> set[int]:
         frontier[["measure", "mean_exit_layer", "speedup"]], left_on="rule", right_index=True
     )
     static = points[points["measure"] == STATIC]
-    groups = points.groupby(["objective", "delta"])
-    quickest, shallowest = groups["speedup"].idxmax(skipna=True).dropna(), groups["mean_exit_layer"].idxmin()
+    groups = ["objective", "delta"]
+    quickest = points.dropna(subset="speedup").groupby(groups)["speedup"].idxmax()  # none where nothing was timed
+    shallowest = points.groupby(groups)["mean_exit_layer"].idxmin()
     return set(points.loc[[*quickest, *shallowest, *static.index], "rule"])
 
 
