@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 LONG = ("examples", "generations", "tokens", "exits")  # in the artifact alone
 TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
 LAYERS_FILE = "validation_by_layer.csv"  # in a training's folder: step, score, layer, loss, agreement
-LOSSES_FILE = "training_loss.csv"  # there too: stage (model, classifier), step, loss, learning_rate, validation_loss
-STAGES = {"model": "training", "classifier": "classifier_training"}  # of a training, and what W&B calls their charts
+LOSSES_FILE = "training_loss.csv"  # there too: stage (as in STAGES), step, loss, learning_rate, validation_loss
+# Of a training, and what W&B calls their charts.
+STAGES = {
+    "model": "training",
+    "classifier": "classifier_training",
+    "mlp_classifier": "mlp_classifier_training",
+}
 
 
 def log(run: Run, tracked: wandb.Run) -> None:
@@ -70,8 +75,8 @@ def _shown(run: Run) -> dict[str, Any]:
 
 
 def curves(run: Run) -> dict[str, list[dict[str, float]]]:
-    """How the run's model was trained, by this run or an earlier one: entries by step of `training`, and of
-    `classifier_training`. Both are empty where nothing was trained.
+    """How the run's model was trained, by this run or an earlier one: entries by step under each of the names
+    in `STAGES`, empty where nothing was trained.
 
     Keys: step; loss, learning_rate and validation_loss; and of the model's evaluations score (the full model's),
     loss/layer_1, agreement/layer_1 and so on.
