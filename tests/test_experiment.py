@@ -18,6 +18,14 @@ def test_a_metric_that_does_not_read_the_references_is_spoken_of_once(
         tmp_path / "test.jsonl", orient="records", lines=True
     )
     with caplog.at_level(logging.WARNING):
-        experiment.data(composed("task=cnndm", f"task.path={tmp_path}", "calibration.trials=0"))
+        experiment.data(
+            composed(
+                "task=cnndm",
+                f"task.path={tmp_path}",
+                "calibration.trials=0",
+                "calibration.textual=[]",
+                "calibration.risk=[]",
+            )
+        )
     (said,) = caplog.messages
     assert "most letters are others in the references of 1 of 2 examples" in said
