@@ -156,9 +156,8 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
     found, notes = folders.finished(at)
     if not found:
         where = ", ".join([*map(str, given), *([wandb] if wandb else [])]) or "no path given"
-        raise InputError(
-            f"no finished run in {where}: {notes[0] if notes else 'expected folders that hold a run.json'}"
-        )
+        reasons = [*partial, *notes, "expected folders that hold a run.json"]
+        raise InputError(f"no finished run in {where}: {reasons[0]}")
     grouped, more = grouping.group(found)
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     answers: dict[str, list[pd.DataFrame]] = {}

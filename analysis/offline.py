@@ -37,7 +37,10 @@ class OfflineRun:
 
 
 def read(path: Path) -> OfflineRun:
-    """The run in a `.wandb` file. A torn end is left out. Raises InputError for what is no such file."""
+    """The run in a `.wandb` file. A torn end is left out.
+
+    Raises InputError for what is no such file, and for one with a value that is no JSON.
+    """
     config: dict[str, Any] = {}
     values: dict[str, Any] = {}
     artifact: dict[str, Path] = {}
@@ -93,13 +96,19 @@ def records_of(path: Path) -> Iterator[Any]:
 
 
 def _update(values: dict[str, Any], items: Iterable[Any]) -> None:
-    """Set what was logged under each key, with the parts of a table, image or histogram below it."""
+    """Set what was logged under each key, with the parts of a table, image or histogram below it.
+
+    Raises InputError for a value that is no JSON, and for one that stands where others have their place below it.
+    """
     for item in items:
         *parents, key = list(item.nested_key) or [item.key]
         place = values
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[key] = json.loads(item.value_json)
+        try:
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[key] = json.loads(item.value_json)
+        except (ValueError, AttributeError, TypeError, RecursionError) as error:
+            raise InputError(f"the value of {'.'.join([*parents, key])!r} is none that W&B writes") from error
 
 
 def _files(artifact: Any) -> dict[str, Path]:

@@ -31,7 +31,7 @@ Fetch = Callable[[str], Path]
 
 
 def run_folders(paths: Iterable[Path], project: str | None, scratch: Path) -> tuple[list[Path], list[str]]:
-    """Folders of records for everything given, and a note for each run of which W&B has only a part.
+    """Folders of records for everything given, and a note for each run of which W&B has only a part, or none.
 
     Args:
         paths: run folders, folders of them, `.wandb` files, or folders that W&B wrote offline.
@@ -42,7 +42,11 @@ def run_folders(paths: Iterable[Path], project: str | None, scratch: Path) -> tu
     notes: list[str] = []
     for path in paths:
         files = _offline_files(path)
-        places += [_from_offline(file, scratch / f"offline-{number}", notes) for number, file in enumerate(files)]
+        for number, file in enumerate(files):
+            try:
+                places.append(_from_offline(file, scratch / f"offline-{number}", notes))
+            except InputError as error:  # one that cannot be read hides no other
+                notes.append(f"{file}: left out: {str(error).removeprefix(f'{file}: ')}")
         places += [path] if not files else []
     if project is not None:
         places += _from_api(project, scratch, notes)

@@ -1,5 +1,6 @@
 """One record, read from its folder, from W&B's offline file and through W&B's API: the same frames."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_the_end_of_a_torn_file_is_left_out(write_run) -> None:
     file.write_bytes(b"something else")
     with pytest.raises(InputError, match="not a W&B file"):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("nested", "value"), [(["name"], "no JSON"), (["seed", "deeper"], "1"), (["name"], "[" * 20_000)]
+)
+def test_a_value_that_wandb_does_not_write_hides_no_other_run(
+    write_run, tmp_path: Path, nested: list[str], value: str
+) -> None:
+    from wandb.proto import wandb_internal_pb2 as messages
+
+    record = messages.Record()
+    for key, text in ((["seed"], "1"), (nested, value)):
+        item = record.config.update.add()
+        item.nested_key.extend(key)
+        item.value_json = text
+    written = record.SerializeToString()
+    file = tmp_path / "run-spoilt.wandb"
+    file.write_bytes(b":W&B" + bytes(3) + struct.pack("<IHB", 0, len(written), 1) + written)
+    records = load([file, write_run(n=2)], quiet=True)
+    assert len(records.runs) == 1
+    assert any("is none that W&B writes" in note for note in records.notes)
 
 
 @pytest.mark.slow
