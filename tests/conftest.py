@@ -1,5 +1,6 @@
 """Fast tests run first; tests marked `gpu` are skipped where there is none."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pandas as pd
 import pytest
 
 from tests import cli
+
+os.environ["MPLBACKEND"] = "Agg"  # as commands set it, here and in their processes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,6 +28,16 @@ def end_the_prepared_process() -> Iterator[None]:
     yield
     if cli.prepared.cache_info().currsize:
         cli.prepared().end()
+
+
+@pytest.fixture(autouse=True)
+def environment_as_before() -> Iterator[None]:
+    """What code under test sets for its own process is not for the next: another environment costs a true start."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
