@@ -19,10 +19,12 @@ def random_t5(
     d_model: int = 32,
     dropout: float = 0.1,
     vocab: int = VOCAB,
+    activation: str = "",
 ) -> EarlyExitT5:
     """A T5 with weights far from their small initial values, so that layers disagree and texts differ.
 
-    `gated` False gives the v1.0 shape: ReLU, and a head tied to the embedding and scaled.
+    `gated` False gives the v1.0 shape: ReLU, and a head tied to the embedding and scaled. Another `activation` than
+    the shape's own goes by transformers' name.
     """
     torch.manual_seed(seed)
     config = (MT5Config if mt5 else T5Config)(
@@ -38,6 +40,7 @@ def random_t5(
         decoder_start_token_id=0,
         dropout_rate=dropout,
     )
+    config.dense_act_fn = activation or config.dense_act_fn
     backbone = (MT5ForConditionalGeneration if mt5 else T5ForConditionalGeneration)(config).eval()
     if gated:
         backbone.lm_head.weight = torch.nn.Parameter(torch.randn(vocab, d_model) * d_model**-0.5)

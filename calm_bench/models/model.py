@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ from transformers import PreTrainedTokenizerBase
 from calm_bench.cost.flops import Shape
 from calm_bench.models.tokens import GenerationTokens
 from calm_bench.models.weights import Weights
+
+# transformers' default; its static cache; and that with a decoding step by torch.compile, which it does on a GPU alone
+GenerateCache = Literal["growing", "static", "compiled"]
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,11 @@ class EarlyExitModel(ABC):
 
     @abstractmethod
     def generate(
-        self, source: Sequence[int], max_new_tokens: int, on_encoded: Callable[[], object] = lambda: None
+        self,
+        source: Sequence[int],
+        max_new_tokens: int,
+        on_encoded: Callable[[], object] = lambda: None,
+        cache: GenerateCache = "growing",
     ) -> list[int]:
         """What transformers' own `generate()` writes greedily, end-of-sequence included: the outside reference.
 

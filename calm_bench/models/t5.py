@@ -21,7 +21,7 @@ from transformers import (
 
 from calm_bench.cost.flops import Shape
 from calm_bench.models import t5_modules, t5_weights
-from calm_bench.models.model import EarlyExitModel, Forced, Learned
+from calm_bench.models.model import EarlyExitModel, Forced, GenerateCache, Learned
 from calm_bench.models.tokens import GenerationTokens
 from calm_bench.models.weights import Weights
 
@@ -136,14 +136,18 @@ class EarlyExitT5(EarlyExitModel):
 
     @torch.inference_mode()
     def generate(
-        self, source: Sequence[int], max_new_tokens: int, on_encoded: Callable[[], object] = lambda: None
+        self,
+        source: Sequence[int],
+        max_new_tokens: int,
+        on_encoded: Callable[[], object] = lambda: None,
+        cache: GenerateCache = "growing",
     ) -> list[int]:
         hook = self.backbone.encoder.register_forward_hook(lambda *_: on_encoded())
-        output = self.backbone.generate(
-            input_ids=torch.tensor([list(source)], device=self.device),
-            max_new_tokens=max_new_tokens,
-            past_key_values=self._cache(),
-        )
+        held: dict[str, Any] = {"past_key_values": self._cache()}
+        if cache != "growing":
+            held = {"cache_implementation": "static", "disable_compile": cache == "static"}
+        read = torch.tensor([list(source)], device=self.device)
+        output = self.backbone.generate(input_ids=read, max_new_tokens=max_new_tokens, **held)
         hook.remove()
         ids: list[int] = output[0, 1:].tolist()
         return ids

@@ -22,6 +22,7 @@ from calm_bench.cost.seconds import time_arms
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.measures import Classifier, Measure, Softmax, State
 from calm_bench.models import EarlyExitT5, ExitClassifier, load
+from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.stages.arms import peer_arms, read_arm, rule_arm
 from calm_bench.stages.decode import rules_table
 from calm_bench.summary import speed_lines
@@ -30,12 +31,18 @@ SHAPES = {
     "tiny": {"d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "num_layers": 2, "vocab_size": 5000},
     "small": {"d_model": 512, "d_kv": 64, "num_heads": 6, "d_ff": 1024, "num_layers": 8, "vocab_size": 32128},
     "base": {"d_model": 768, "d_kv": 64, "num_heads": 12, "d_ff": 2048, "num_layers": 12, "vocab_size": 32128},
+    "large": {"d_model": 1024, "d_kv": 64, "num_heads": 16, "d_ff": 2816, "num_layers": 24, "vocab_size": 32128},
 }
 
 
-def random_model(shape: str) -> EarlyExitT5:
+def random_model(shape: str, device: str = "cpu") -> EarlyExitT5:
     """A T5 v1.1 of this shape whose texts do not end, with the bundled model's tokenizer for its first tokens."""
     torch.manual_seed(0)
+    with torch.device(device):
+        return _random_model(shape)
+
+
+def _random_model(shape: str) -> EarlyExitT5:
     config = T5Config(
         **SHAPES[shape],
         feed_forward_proj="gated-gelu",
@@ -50,7 +57,11 @@ def random_model(shape: str) -> EarlyExitT5:
     head[1] = head[len(tokenizer) :] = 0  # never the best: end-of-sequence, and what the tokenizer has no name for
     backbone.lm_head.weight = torch.nn.Parameter(head)
     backbone.shared.weight.data = torch.randn(config.vocab_size, config.d_model)
-    return EarlyExitT5(backbone, tokenizer, {"classifier": ExitClassifier(config.d_model).eval()})
+    learned = {
+        "classifier": ExitClassifier(config.d_model).eval(),
+        "mlp_classifier": MlpClassifier(config.d_model, config.num_layers, 256).eval(),
+    }
+    return EarlyExitT5(backbone, tokenizer, learned)
 
 
 def leaving_at(decoder: Decoder, measure: Measure, layers: float, source: Sequence[int], tokens: int) -> Rule:

@@ -12,12 +12,15 @@ import calm_bench
 from calm_bench.choices import StateCopying
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.decoding.cuda import executor as cuda_executor
-from calm_bench.decoding.cuda.executor import Cuda
+from calm_bench.decoding.cuda.encoder import LONGEST
+from calm_bench.decoding.cuda.executor import COPIED_BYTES, Cuda
 from calm_bench.decoding.cuda.tiles import Shares, Tiles, block, power_of_two
-from calm_bench.decoding.cuda.weight_rows import WeightRows
+from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows
+from calm_bench.decoding.encoder import encode
 from calm_bench.decoding.reference import decode_reference
 from calm_bench.measures import Classifier, Entropy, MaxProb, MlpClassifier, Softmax, SoftmaxTopk, State
 from calm_bench.models import EarlyExitT5, load
+from calm_bench.stages.arms import read_arm
 from tests.decoding.conftest import assert_same, compare, every_rule
 from tests.models_for_tests import random_sources, random_t5
 
@@ -74,6 +77,68 @@ def test_shapes_and_kinds_of_state_copying(shape: str, kind: StateCopying) -> No
     executor = Cuda(on_gpu(model), torch.float32)
     generations = executor.run(executor.encode(sources), rules, 12)
     assert compare(model, generations, sources, rules, 12) <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_each_activation_has_its_kernel(activation: str) -> None:
+    model = random_t5(7, encoder=1, depth=2, gated=activation != "relu", activation=activation)
+    assert model.activation == activation
+    sources, rules = random_sources(8, 2), [Rule.full(), Rule.adaptive(Classifier(), 0.5, Decay("none"))]
+    executor = Cuda(on_gpu(model), torch.float32)
+    assert compare(model, executor.run(executor.encode(sources), rules, 8), sources, rules, 8) == 0
+
+
+@pytest.mark.gpu
+def test_sources_of_any_length_share_the_encoders_memory() -> None:
+    model = random_t5(4)
+    executor, weights = Cuda(on_gpu(model), torch.float32), model.weights(torch.float32)
+    lengths = (3, 40, 17, LONGEST, LONGEST + 1, 3, 41, 700, 16, LONGEST)
+    sources = [[*np.random.default_rng(n).integers(2, 100, length - 1).tolist(), 1] for n, length in enumerate(lengths)]
+    for source, found in zip(sources, executor.encode(sources), strict=True):
+        expected = encode(weights, [source]).keys_values[:, :, 0]
+        torch.testing.assert_close(found.cpu(), expected, atol=2e-5, rtol=2e-5)
+    assert sorted(executor._encoder._graphs) == [16, 32, 48, LONGEST], "one graph a padded length, none beyond"
+
+
+@pytest.mark.gpu
+def test_a_rule_first_used_after_others_has_graphs_of_its_own() -> None:
+    model, sources = random_t5(), random_sources(3, 2)
+    executor, decay = Cuda(on_gpu(model), torch.float32), Decay("none")
+    context = executor.encode(sources)
+    rules = [Rule.adaptive(State(), 0.8, decay), Rule.static(2), Rule.adaptive(State(), 0.8, decay, min_layer=3)]
+    for rule in (*rules, *reversed(rules)):  # captured in between, and used again
+        assert compare(model, executor.run(context, [rule], 10), sources, [rule], 10) == 0
+
+
+@pytest.mark.gpu
+def test_weights_read_are_counted_beside_the_cards_own_copies() -> None:
+    model, source = random_t5(depth=3), [[5, 6, 1]]
+    executor = Cuda(on_gpu(model), torch.float32)
+    context, layer, head = executor.encode(source), 4 * (32 * (3 + 3) * 32 + 3 * 32 * 48), 4 * 32 * 120
+    assert executor.weight_bytes == executor._encoder.weight_bytes > 0
+    never = Rule.adaptive(Softmax(), 2.0, Decay("none"))
+    for rule, layers, heads in ((Rule.static(2), 2, 1), (Rule.oracle(), 3, 3), (never, 3, 3)):
+        before = executor.weight_bytes
+        executor.run(context, [rule], 1)
+        assert executor.weight_bytes - before == layers * layer + heads * head
+    assert executor.read_weights() == 2 * COPIED_BYTES
+    arm = read_arm(executor, torch.device("cuda"))
+    assert arm is not None
+    assert arm.run(source[0]).weight_bytes == 2 * COPIED_BYTES
+
+
+@pytest.mark.gpu
+def test_bfloat16_weights_give_nearly_the_texts_of_float32() -> None:
+    model = load(str(ASSETS / "model"), device="cuda")
+    sentences = pd.read_parquet(ASSETS / "data/tatoeba_enfr/test.parquet")["translation"][:20]
+    sources = model.tokenize([f"translate English to French: {pair['en']}" for pair in sentences])
+    rules = [Rule.full(), Rule.static(3), Rule.adaptive(State(), 0.9, Decay("none"))]
+    held = [Decoder(model, dtype, "cuda").decode(sources, rules, 48) for dtype in ("bfloat16", "float32")]
+    grid = Decoder(model, "bfloat16", "grid").decode(sources, rules, 48)
+    for other in (held[1], grid):
+        same = (held[0].token_ids == other.token_ids).all(-1)
+        assert same.mean() > 0.8, f"{same.sum()} of {same.size} texts"
 
 
 @pytest.mark.gpu
