@@ -19,6 +19,8 @@ QUESTIONS = {
     "What do the paper's choices change?": ("decay-points", "threshold-decay", "state-copying", "perturbation"),
 }
 OTHERS = "More"
+ABOVE = ("frontier",)
+"""What the page draws where it speaks of each group; here it is links alone."""
 MOST_BYTES = 2_000_000
 """Of pictures in a page; where there are more of them they are links alone."""
 
@@ -41,12 +43,17 @@ class Picture:
 
 def sections(made: Sequence[Made], folder: Path) -> list[tuple[str, list[Picture]]]:
     """The questions that something in `folder` answers, each with its figures and tables."""
-    vectors = [folder / file for entry in made for file in entry.files if file.endswith(".svg")]
+    drawn = [entry for entry in made if entry.stem not in ABOVE]
+    vectors = [folder / file for entry in drawn for file in entry.files if file.endswith(".svg")]
     held = sum(file.stat().st_size for file in vectors) <= MOST_BYTES
     by_question: dict[str, list[Picture]] = {question: [] for question in (*QUESTIONS, OTHERS)}
     for entry in made:
         svg = next((file for file in entry.files if file.endswith(".svg")), None)
-        picture = inlined((folder / svg).read_text(encoding="utf-8"), entry.title) if svg and held else None
+        picture = (
+            inlined((folder / svg).read_text(encoding="utf-8"), entry.title)
+            if svg and held and entry in drawn
+            else None
+        )
         files = tuple((file.rsplit(".", 1)[-1].upper(), file) for file in entry.files)
         by_question[_question(entry.stem)].append(Picture(entry.title, entry.paper, files, picture))
     return [(question, pictures) for question, pictures in by_question.items() if pictures]

@@ -18,7 +18,7 @@ from analysis.outputs import Made
 from analysis.report.drawing import inline_svg
 from analysis.report.explorer import MAX_BYTES, link, payload
 from analysis.report.gallery import sections
-from analysis.report.promises import Tolerance, tolerances, verdict
+from analysis.report.promises import Tolerance, over_runs, tolerances, verdict
 from analysis.report.slider import slider
 from calm_bench.errors import InputError
 
@@ -54,7 +54,7 @@ def write(records: Records, path: Path, missing: list[str], made: Sequence[Made]
 
 def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
     runs = part.runs
-    promised, certified = _certified(part.one())
+    promised, certified = _certified(part)
     return {
         "name": explored["group"],
         "runs": runs.to_dict("records"),
@@ -65,6 +65,7 @@ def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
         "layers": explored["layers"],
         "tolerances": promised,
         "verdict": verdict(promised),
+        "over_runs": over_runs(promised),
         "certified": certified,
         "frontier": _frontier(part, explored["group"]),
         "link": partial(link, explored),
@@ -73,11 +74,12 @@ def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
 
 def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
     try:
-        table = tables.certified(part.certificates)
+        every = tables.certified(part.certificates)
     except InputError:
         return [], None
+    table = every[every["run_id"].isin(part.one().runs["run_id"])]
     shown = tables.certified_shown(table).drop(columns=["experiment", "run"])
-    promised = tolerances(table, int(part.runs["layers"].max()), str(part.runs["similarity"].iloc[0]))
+    promised = tolerances(table, int(part.runs["layers"].max()), part.similarity, every)
     return promised, shown.loc[:, (shown != "").any()]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.tables.certified import held_out_words
-from calm_bench.calibration import METHODS
+from calm_bench.calibration import METHODS, smallest_n
 from calm_bench.calibration.methods import Guarantee
 from calm_bench.calibration.promise import promise
 
@@ -14,6 +14,7 @@ HEADLINES = {
     "textual": "Texts differ from the full model's by at most {delta:g} on average",
     "risk": "At most {delta:g} of the score is lost on average",
 }
+KEYS = ["objective", "delta", "epsilon", "method", "unit", "together"]
 UNITS = {"example": "texts", "cluster": "clusters of texts"}
 TERMS: dict[Guarantee | None, str] = {
     "probability": "ε = {epsilon:g}{shared}: with probability {sure:g} over the draw of n = {n} calibration {units}",
@@ -31,8 +32,9 @@ class Promise:
         "unclear" (it is above δ, within its noise); "untested" (no held-out texts); "full model" (no threshold passed);
         "not judged" (no guarantee that is known here).
     measure, threshold: the rule (None: the full model). facts: its layers, its speedup, and its loss on held-out texts,
-        a few words each.
+        or why no threshold passed, a few words each.
     sentence: the promise in full. outcome: how it fared on held-out texts.
+    states: the state in each run of the setup, this one among them.
     """
 
     state: str
@@ -41,24 +43,42 @@ class Promise:
     facts: tuple[str, ...]
     sentence: str
     outcome: str
+    states: tuple[str, ...]
+
+    @property
+    def over_runs(self) -> str:
+        """In how many runs of the setup it held, in words; nothing where there is one run."""
+        runs, whole = len(self.states), self.states.count("full model")
+        if runs < 2:
+            return ""
+        return f"held in {self.states.count('held')} of {runs} runs" + (f", full model in {whole}" if whole else "")
 
 
 @dataclass(frozen=True)
 class Tolerance:
     """One objective at one δ: `headline` for anyone, `terms` for who knows them, and a promise per measure."""
 
+    objective: str
+    delta: float
     headline: str
     terms: str
     promises: tuple[Promise, ...]
 
 
-def tolerances(certified: pd.DataFrame, layers: int, similarity: str) -> list[Tolerance]:
+def tolerances(
+    certified: pd.DataFrame, layers: int, similarity: str, every: pd.DataFrame | None = None
+) -> list[Tolerance]:
     """The rows of `tables.certified`, by objective, δ, ε, method, unit and how many promises share ε.
 
-    layers: L of the model. similarity: the name of what the losses are one minus of.
+    layers: L of the model. similarity: the name of what the losses are one minus of. every: the rows of all runs of the
+    setup, where these are of one of them.
     """
-    keys = ["objective", "delta", "epsilon", "method", "unit", "together"]
-    return [_tolerance(rows.to_dict("records"), layers, similarity) for _, rows in certified.groupby(keys, sort=False)]
+    states: dict[tuple[Any, ...], list[str]] = {}
+    for row in (certified if every is None else every).to_dict("records"):
+        threshold = None if pd.isna(row["threshold"]) else float(row["threshold"])
+        states.setdefault(_key(row), []).append(_outcome(row, threshold)[0])
+    by_tolerance = certified.groupby(KEYS, sort=False)
+    return [_tolerance(rows.to_dict("records"), layers, similarity, states) for _, rows in by_tolerance]
 
 
 def verdict(tolerances: list[Tolerance]) -> str:
@@ -85,7 +105,29 @@ def verdict(tolerances: list[Tolerance]) -> str:
     return words
 
 
-def _tolerance(rows: list[dict[Any, Any]], layers: int, similarity: str) -> Tolerance:
+def over_runs(tolerances: list[Tolerance]) -> str:
+    """How the promises of a setup fared over its runs, in a sentence; nothing where it has one run."""
+    promises = [(one, promise) for one in tolerances for promise in one.promises if promise.over_runs]
+    if not promises:
+        return ""
+    runs = max(len(promise.states) for _, promise in promises)
+    every = [promise for _, promise in promises if set(promise.states) <= {"held", "full model"}]
+    others = [
+        f"{promise.measure} at {one.objective} δ = {one.delta:g} {promise.over_runs}"
+        for one, promise in promises
+        if promise not in every
+    ]
+    said = f"Over {runs} runs that differ in their seeds, {len(every)} of {len(promises)} promises held in all"
+    return f"{said}; {'; '.join(others)}." if others else f"{said}."
+
+
+def _key(row: dict[Any, Any]) -> tuple[Any, ...]:
+    return tuple(row[key] for key in (*KEYS, "measure"))
+
+
+def _tolerance(
+    rows: list[dict[Any, Any]], layers: int, similarity: str, states: dict[tuple[Any, ...], list[str]]
+) -> Tolerance:
     first = rows[0]
     objective, delta, epsilon = str(first["objective"]), float(first["delta"]), float(first["epsilon"])
     shared = f" for all {first['together']} promises at once" if first["together"] > 1 else ""
@@ -94,22 +136,35 @@ def _tolerance(rows: list[dict[Any, Any]], layers: int, similarity: str) -> Tole
     )
     loss = f"1 − {similarity}" if objective == "textual" else f"score: {similarity}"
     return Tolerance(
+        objective,
+        delta,
         headline=HEADLINES.get(objective, f"{objective} loss at most {{delta:g}} on average").format(delta=delta),
         terms=f"{objective} consistency ({loss}), δ = {delta:g}, {first['method']}, {terms}.",
-        promises=tuple(_promise(row, layers) for row in rows),
+        promises=tuple(_promise(row, layers, tuple(states[_key(row)])) for row in rows),
     )
 
 
-def _promise(row: dict[Any, Any], layers: int) -> Promise:
+def _promise(row: dict[Any, Any], layers: int, states: tuple[str, ...]) -> Promise:
     threshold = None if pd.isna(row["threshold"]) else float(row["threshold"])
     state, outcome = _outcome(row, threshold)
-    facts = [f"{row['layers']:.2f} of {layers} layers"] if threshold is not None else ["no threshold passed"]
+    facts = [f"{row['layers']:.2f} of {layers} layers"] if threshold is not None else [_why(row)]
     if threshold is not None and pd.notna(row["speedup"]):
         slower = ", slower than the full model" if row["speedup"] < 1 else ""
         facts.append(f"speedup {row['speedup']:.2f}{slower}")
     if threshold is not None and row["trials"]:
         facts.append(f"held-out loss {row['test_loss']:.3f}")
-    return Promise(state, str(row["measure"]), threshold, tuple(facts), _sentence(row, threshold), outcome)
+    return Promise(state, str(row["measure"]), threshold, tuple(facts), _sentence(row, threshold), outcome, states)
+
+
+def _why(row: dict[Any, Any]) -> str:
+    """Why no threshold keeps a promise: too few texts for any, or the losses, and from which δ on they would do."""
+    method = METHODS.get(str(row["method"]))
+    needed = smallest_n(method, float(row["delta"]), float(row["epsilon"]) / int(row["together"])) if method else 1
+    if needed is None or needed > row["n"]:
+        return f"n = {row['n']} cannot certify it, whatever the losses ({needed or 'over a million'} needed)"
+    if pd.isna(row["nearest_delta"]):
+        return "no threshold passed, at no δ below 1"
+    return f"no threshold passed; one would at δ = {row['nearest_delta']:g}"
 
 
 def _guarantee(row: dict[Any, Any]) -> Guarantee | None:

@@ -5,7 +5,7 @@ data.sliders.forEach((table, place) => {
   const inside = (name) => box.querySelector(`[data-part=${name}]`);
   const [objective, measure, range] = ["objective", "measure", "delta"].map(inside);
   const WIDTH = 340, HEIGHT = 200, LEFT = 30, BOTTOM = 34, TOP = 8, RIGHT = 8;
-  const names = { textual: "texts may differ by (textual consistency)", risk: "score may be lost (risk consistency)" };
+  const names = { textual: "texts may differ (textual)", risk: "score may be lost (risk)" };
 
   const points = () => table.objectives[objective.value][measure.value];
   const point = () => points()[Number(range.value)];
@@ -59,7 +59,8 @@ data.sliders.forEach((table, place) => {
     inside("tiles").replaceChildren();
     const layers = interval(rule.mean_exit_layer, 2);
     tile("Layers per token", [`${layers[0]} of ${table.layers}`, layers[1]]);
-    tile("Decoder FLOPs", [`÷ ${interval(rule.flops_reduction, 2)[0]}`, ""], "full model over early");
+    const flops = interval(rule.flops_reduction, 2);
+    tile("Decoder FLOPs", [`÷ ${flops[0]}`, flops[1]], "full model over early");
     const speed = interval(rule.speedup, 2);
     const slower = rule.speedup[0] !== null && rule.speedup[0] < 1 ? "slower than the full model" : "";
     tile("Speed", rule.speedup[0] === null ? speed : [`${speed[0]} ×`, speed[1]],
@@ -72,8 +73,14 @@ data.sliders.forEach((table, place) => {
     const own = table.promised[objective.value].includes(delta);
     inside("outcome").textContent = passed
       ? `${rule.name}: ${checked}.${own ? " This run promised this δ." : " This δ was not promised before the texts were seen: a look, not a promise."}`
-      : `No threshold passes at δ = ${delta}: the full model runs, and nothing is saved.`;
+      : `No threshold passes at δ = ${delta}: the full model runs, and nothing is saved. ${nearest()}`;
     chart();
+  }
+
+  // From which tolerance on this measure saves something.
+  function nearest() {
+    const first = points().find((one) => one[1] !== table.full);
+    return first ? `From δ = ${first[0]} on ${measure.value} passes.` : `${measure.value} passes at none of these δ.`;
   }
 
   function enter() {

@@ -8,7 +8,8 @@ import pandas as pd
 from analysis.load import Records
 from analysis.style import look, ordered
 from analysis.trials import settings_of
-from calm_bench.calibration import METHODS, Promise, held_out, promises
+from calm_bench import bootstrap
+from calm_bench.calibration import METHODS, Outcomes, Promise, held_out, promises
 from calm_bench.calibration.promise import OBJECTIVES, Objective
 
 DELTAS = {"textual": np.arange(1, 41) / 100, "risk": np.arange(1, 41) / 400}
@@ -35,11 +36,13 @@ def slider(part: Records) -> dict[str, Any] | None:
         settings = settings_of(own, outcomes, METHODS[own["method"]], epsilon)
         n = int(outcomes.units(settings.unit).max()) + 1
         full = full or f"{place}/{outcomes.full}"
+        saved = _flops_saved(outcomes, int(own.get("bootstrap_seed") or 0))
         for objective in OBJECTIVES:
             deltas = sorted({*np.round(DELTAS[objective], 4).tolist(), *(own.get(objective) or ())})
             for made in promises(outcomes, {objective: deltas}, settings):
                 key = full if made.certificate.index is None else f"{place}/{made.rule}"
-                rules.setdefault(key, _rule(part, str(about["run_id"]), made.rule))
+                if key not in rules:
+                    rules[key] = _rule(part, str(about["run_id"]), made.rule) | {"flops_reduction": saved[made.rule]}
                 point = [made.certificate.delta, key, *_fared(made, n)]
                 objectives.setdefault(objective, {}).setdefault(made.certificate.measure, []).append(point)
     if not objectives:
@@ -60,6 +63,14 @@ def slider(part: Records) -> dict[str, Any] | None:
             for objective, by_measure in objectives.items()
         },
     }
+
+
+def _flops_saved(outcomes: Outcomes, seed: int) -> list[list[float | None]]:
+    """The FLOPs reduction of each rule with its 95% interval over examples."""
+    return [
+        [_number(value) for value in values]
+        for values in zip(*bootstrap.reduction(outcomes.flops, outcomes.tokens, outcomes.full, seed=seed), strict=True)
+    ]
 
 
 def _fared(made: Promise, n: int) -> list[Any]:

@@ -21,9 +21,9 @@ def certified(certificates: pd.DataFrame) -> pd.DataFrame:
 
     Columns: group, run_id, objective, delta, epsilon, method, guarantee, unit ("example" or "cluster"), together
     (promises that epsilon covers at once), measure, n, threshold (NaN = the full model; of static its layer), p_value,
-    layers, score, speedup (NaN where the rule was not timed), trials, broken (trials whose held-out mean loss exceeded
-    delta), test_loss (mean over trials) with test_loss_low and test_loss_high, its 95% interval (NaN where there is
-    none).
+    nearest_delta (where only the full model will do: the smallest that would have been certified), layers, score,
+    speedup (NaN where the rule was not timed), trials, broken (trials whose held-out mean loss exceeded delta),
+    test_loss (mean over trials) with test_loss_low and test_loss_high, its 95% interval (NaN where there is none).
 
     Raises:
         InputError: no certificates.
@@ -34,7 +34,7 @@ def certified(certificates: pd.DataFrame) -> pd.DataFrame:
     rows = chosen.drop(columns="test_loss").rename(columns={"n_calibration": "n", "mean_exit_layer": "layers"})
     rows = rows.merge(_trials(certificates, rows), how="left", on=KEYS)
     rows["trials"] = rows["trials"].fillna(0).astype(int)
-    order = ["n", "threshold", "p_value", "layers", "score", "speedup", "trials", "broken"]
+    order = ["n", "threshold", "p_value", "nearest_delta", "layers", "score", "speedup", "trials", "broken"]
     return rows[[*KEYS, *order, "test_loss", "test_loss_low", "test_loss_high"]].reset_index(drop=True)
 
 

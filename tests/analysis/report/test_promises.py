@@ -3,17 +3,25 @@
 import pandas as pd
 import pytest
 
-from analysis.report.promises import Tolerance, tolerances, verdict
+from analysis.report.promises import Tolerance, over_runs, tolerances, verdict
 from analysis.tables import certified
 
 
-def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0.5, speedup: float = 2.0) -> Tolerance:
+def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0.5, **more: float) -> Tolerance:
+    """One certificate as `certificates_of` has it, as the report tells it."""
+    (tolerance,) = tolerances(certified(certificates_of(losses, method, threshold, **more)), 8, "chrF")
+    return tolerance
+
+
+def certificates_of(
+    losses: list[float], method: str = "ltt", threshold: float | None = 0.5, speedup: float = 2.0, delta: float = 0.1
+) -> pd.DataFrame:
     """One certificate at δ = 0.1 and ε = 0.2, with these mean losses on the held-out texts of its trials."""
     base = {
         "group": "g",
         "run_id": "r",
         "objective": "textual",
-        "delta": 0.1,
+        "delta": delta,
         "epsilon": 0.2,
         "measure": "state",
         "method": method,
@@ -22,15 +30,14 @@ def judged(losses: list[float], method: str = "ltt", threshold: float | None = 0
     rest = {
         "threshold": threshold,
         "p_value": 0.01,
+        "nearest_delta": 0.3 if threshold is None else None,
         "mean_exit_layer": 3.0,
         "score": 40.0,
         "speedup": speedup,
     }
     tried = ({"trial": i, "test_loss": loss, "n_calibration": 64} for i, loss in enumerate(losses))
     rows = [{"trial": None, "test_loss": None, "n_calibration": 80}, *tried]
-    certificates = pd.DataFrame([base | rest | row for row in rows]).astype({"threshold": float})
-    (tolerance,) = tolerances(certified(certificates), 8, "chrF")
-    return tolerance
+    return pd.DataFrame([base | rest | row for row in rows]).astype({"threshold": float})
 
 
 # Of few texts, held-out means scatter about what they estimate: only far above δ they refute a promise.
@@ -75,6 +82,31 @@ def test_a_promise_is_said_for_anyone_and_in_full() -> None:
     (promise,) = tolerance.promises
     assert promise.facts == ("3.00 of 8 layers", "speedup 2.00", "held-out loss 0.065")
     assert "0.8" in promise.sentence
+
+
+@pytest.mark.parametrize(
+    ("delta", "why"),
+    [
+        (0.1, "no threshold passed; one would at δ = 0.3"),
+        (0.01, "n = 80 cannot certify it, whatever the losses (161 needed)"),
+    ],
+)
+def test_why_the_full_model_runs_is_said(delta: float, why: str) -> None:
+    (promise,) = judged([0.0], threshold=None, delta=delta).promises
+    assert promise.facts == (why,)
+
+
+def test_a_promise_of_several_runs_says_in_how_many_it_held() -> None:
+    rows = [certificates_of(losses).assign(run_id=f"seed{n}") for n, losses in enumerate([KEPT, KEPT, FAR_ABOVE])]
+    every = certified(pd.concat(rows))
+    first = every[every["run_id"] == "seed0"]
+    (tolerance,) = told = tolerances(first, 8, "chrF", every)
+    assert tolerance.promises[0].over_runs == "held in 2 of 3 runs"
+    assert over_runs(told) == (
+        "Over 3 runs that differ in their seeds, 0 of 1 promises held in all; "
+        "state at textual δ = 0.1 held in 2 of 3 runs."
+    )
+    assert over_runs([judged(KEPT)]) == ""
 
 
 def test_the_verdict_counts_every_promise() -> None:
