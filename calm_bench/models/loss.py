@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from calm_bench.choices import ClassifierObjective, LossWeights
 from calm_bench.models.exit_classifier import ExitClassifier
@@ -28,28 +29,33 @@ def layer_weights(kind: LossWeights, depth: int) -> Tensor:
 def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor, exit_layers: Tensor | None = None) -> Tensor:
     """Mean token cross-entropy of each layer's prediction under teacher forcing, (L,).
 
+    A layer's logits are made once more for its gradients instead of being kept: L times a vocabulary is the most that a
+    training of a small model would hold.
+
     Args:
         t5: the `T5ForConditionalGeneration` that gave `outputs`.
         outputs: its outputs, with hidden states.
         labels: target token ids, (batch, T), `IGNORED` on padding.
         exit_layers: the layer at which each position left, (batch, T): above it, it does not count. None: all count.
     """
+    there = _target_positions(labels)
+    targets = labels.flatten()[there]
+    exits = None if exit_layers is None else exit_layers.flatten()[there]
     losses = []
     for layer in range(1, _depth(outputs) + 1):
-        counted = labels != IGNORED
-        if exit_layers is not None:
-            counted &= exit_layers >= layer
-        logits = _logits(t5, outputs, layer, counted)
-        total = functional.cross_entropy(logits.float(), labels[counted], reduction="sum")
-        losses.append(total / counted.sum().clamp(min=1))
+        each = checkpoint(_token_losses, t5, outputs, layer, there, targets, use_reentrant=False)
+        if exits is None:
+            losses.append(each.mean())
+        else:
+            counted = exits >= layer
+            losses.append((each * counted).sum() / counted.sum().clamp(min=1))
     return torch.stack(losses)
 
 
 def layer_agreement(t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
     """Share of the target positions at which each layer predicts the last layer's token, (L,); 1 for the last."""
-    targets = labels != IGNORED
-    layers = range(1, _depth(outputs) + 1)
-    tokens = torch.stack([_logits(t5, outputs, layer, targets).argmax(-1) for layer in layers])
+    there, layers = _target_positions(labels), range(1, _depth(outputs) + 1)
+    tokens = torch.stack([_logits(t5, outputs, layer, there).argmax(-1) for layer in layers])
     return (tokens == tokens[-1]).float().mean(-1)
 
 
@@ -90,15 +96,25 @@ def exit_classifier_losses(
     return losses.mean(-1)
 
 
+def _token_losses(t5: nn.Module, outputs: Any, layer: int, there: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy (M,) of a layer's prediction at the M positions `there`."""
+    return functional.cross_entropy(_logits(t5, outputs, layer, there).float(), targets, reduction="none")
+
+
+def _target_positions(labels: Tensor) -> Tensor:
+    """Numbers (M,) of the M positions among batch x T that are no padding; a mask would be counted at each use."""
+    return (labels != IGNORED).flatten().nonzero().squeeze(-1)
+
+
 def _depth(outputs: Any) -> int:
     return len(outputs.decoder_hidden_states) - 1
 
 
-def _logits(t5: nn.Module, outputs: Any, layer: int, where: Tensor) -> Tensor:
-    """Logits (M, V) of a layer (1..L) at the M positions `where` (batch, T) is true."""
+def _logits(t5: nn.Module, outputs: Any, layer: int, there: Tensor) -> Tensor:
+    """Logits (M, V) of a layer (1..L) at the M positions whose numbers among batch x T are `there`."""
     if layer == _depth(outputs):
-        return outputs.logits[where]
-    return layer_logits(t5, _early_states(outputs)[layer - 1][where])
+        return outputs.logits.flatten(0, 1)[there]
+    return layer_logits(t5, _early_states(outputs)[layer - 1].flatten(0, 1)[there])
 
 
 def _early_states(outputs: Any) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import Seq2SeqTrainer, Trainer, TrainerControl
 
 from calm_bench import processes
@@ -24,12 +24,22 @@ from calm_bench.models.loss import (
 )
 from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.model import EarlyExitModel
+from calm_bench.models.pairs import ByLength
 from calm_bench.models.stopping_loss import StoppingLoss, agreement_loss
 
 Score = Callable[[EarlyExitModel], float]
 
 
-class MultiExitTrainer(Seq2SeqTrainer):
+class ReadsByLength(Trainer):
+    """Trainer whose steps have pairs of about one length."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        about = self.args
+        together = about.train_batch_size * about.gradient_accumulation_steps * about.world_size
+        return ByLength(train_dataset or self.train_dataset, together, about.seed)
+
+
+class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
     """Seq2SeqTrainer with the layer-weighted loss, evaluated by the full model's score and by each layer's loss.
 
     A batch's loss is a mean over its target tokens, and a step's is the mean over its batches: those accumulated, and
@@ -55,7 +65,7 @@ class MultiExitTrainer(Seq2SeqTrainer):
             exit_layers = random_exit_layers(labels, len(self._weights), self._exit_simulation)
             simulation = frozen_above(t5, exit_layers)
         with simulation:
-            outputs = model(**inputs, output_hidden_states=True)
+            outputs = model(**inputs, output_hidden_states=True, use_cache=False)
         with self.accelerator.autocast():  # Trainer's own covers the model's call, and the early layers' heads are ours
             losses = layer_losses(t5, outputs, labels, exit_layers)
         return losses @ self._weights.to(labels.device)
@@ -80,7 +90,7 @@ class MultiExitTrainer(Seq2SeqTrainer):
         ):
             inputs = self._prepare_inputs(dict(batch))
             labels = inputs.pop("labels")
-            outputs = self.model(**inputs, output_hidden_states=True)
+            outputs = self.model(**inputs, output_hidden_states=True, use_cache=False)
             count = int((labels != IGNORED).sum())
             means = layer_losses(self.model, outputs, labels), layer_agreement(self.model, outputs, labels)
             totals += count * torch.stack(means).cpu()
@@ -90,7 +100,7 @@ class MultiExitTrainer(Seq2SeqTrainer):
         return {**metrics, "eval_loss": float(totals[0] / tokens @ self._weights)}
 
 
-class ClassifierTrainer(Trainer):
+class ClassifierTrainer(ReadsByLength):
     """Trainer of a classifier on the frozen model, whose loss is a mean over its batch as MultiExitTrainer's is."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -116,7 +126,7 @@ class FrozenWithClassifier(nn.Module):
         """`loss`, the mean over layers; inputs as the collator gives them."""
         t5 = self._frozen[0]
         with torch.no_grad():
-            outputs = t5(**inputs, output_hidden_states=True)
+            outputs = t5(**inputs, output_hidden_states=True, use_cache=False)
         losses = exit_classifier_losses(self.classifier, t5, outputs, labels, self._objective, self._balanced)
         return {"loss": losses.mean()}
 
@@ -138,7 +148,7 @@ class FrozenWithMlpClassifier(nn.Module):
         """`loss`; the labels are the full model's own texts, so that a layer agrees where it predicts them."""
         t5 = self._frozen[0]
         with torch.no_grad():
-            outputs = t5(**inputs, output_hidden_states=True)
+            outputs = t5(**inputs, output_hidden_states=True, use_cache=False)
             there = labels != IGNORED
             states = [state[there] for state in outputs.decoder_hidden_states[:-1]]
             agrees = torch.stack([layer_logits(t5, state).argmax(-1) == labels[there] for state in states[1:]])

@@ -150,7 +150,6 @@ def train_mlp_classifier(
             "warmup_steps": steps // 20,
             "weight_decay": 0.01,
             "max_grad_norm": 0.0,
-            "train_sampling_strategy": "group_by_length",  # texts differ much in length, and padding is read too
         }
         arguments = _classifier_arguments(settings, folder / name, seed, model.device, steps, rate)
         trainer = _classifier_trainer(module, model, arguments, rows, validation, f"MLP classifier, {name}")
@@ -212,6 +211,7 @@ def _arguments(
         "save_total_limit": 2,  # the best and the last; at 1, Trainer deletes the last one when it has ended
         "load_best_model_at_end": True,
         "logging_steps": max(1, steps // 100),
+        "logging_nan_inf_filter": False,  # it waits for the device at each step
         "disable_tqdm": True,
         "report_to": [],
         "seed": seed,

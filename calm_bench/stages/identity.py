@@ -46,7 +46,7 @@ def of_data(path: str, splits: Iterable[str] = SPLITS) -> str:
     if not Path(path).is_dir():
         return path  # refused when it is read
     files = local_files(path)
-    return _hash_of(files[split] for split in splits if split in files)
+    return _hash_of(file for split in splits for file in files.get(split, ()))
 
 
 def of_task(task: Task, *splits: str) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def of_task(task: Task, *splits: str) -> dict[str, Any]:
 
 
 def of_splits(task: Task, *splits: str) -> list[str]:
-    """A word for each split, whatever its file is called and wherever it lies; only the splits that are there."""
+    """A word for each file of these splits, whatever it is called and wherever it lies; only what is there."""
     if task.path is None:
         return [f"{task.hub} {task.hub_config} {split}" for split in splits]
     files = local_files(task.path)
-    return [_digest_of(files[split]).hex() for split in splits if split in files]
+    return [_digest_of(file).hex() for split in splits for file in files.get(split, ())]
 
 
 def _hash_of(files: Iterable[Path]) -> str:

@@ -28,13 +28,13 @@ from calm_bench.records import seal
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.stages import identity
-from calm_bench.stages.leakage import TRAINING_FILE, certified_sources, refuse_trained_on, trained_on
+from calm_bench.stages.leakage import TRAINING_FILE, batches, certified_sources, refuse_trained_on, trained_on
 from calm_bench.stages.training_data import (
     measure_sources,
     require_splits,
-    texts,
     training_data,
     validation_is_free,
+    vocabulary_texts,
 )
 from calm_bench.tasks.task import Task
 
@@ -125,9 +125,10 @@ def _train(
         model = load(name, device)
     else:
         scratch = {**vars(config.model.scratch)}
-        tokenizer = train_tokenizer(texts(rows), scratch.pop("vocab_size"))
+        tokenizer = train_tokenizer(vocabulary_texts(task, rows), scratch.pop("vocab_size"))
         model = from_scratch(tokenizer, scratch, device)
-    pairs = TokenizedPairs(model, rows, task.max_source_tokens, task.max_new_tokens)
+    lengths = {"source": task.max_source_tokens, "target": task.max_new_tokens}
+    pairs = TokenizedPairs.kept(folder / "pairs", model, batches(rows), lengths)
     sources = model.tokenize([example.source for example in validation], task.max_source_tokens)
     targets = model.tokenize([example.target for example in validation], task.max_new_tokens)
     held_out = [{"input_ids": ids, "labels": labels} for ids, labels in zip(sources, targets, strict=True)]
@@ -166,7 +167,8 @@ def _train(
         (temporary / TRAINING_FILE).write_text(json.dumps(about, indent=2) + "\n")
         seal.seal(temporary)
         temporary.rename(folder / "model")
-        shutil.rmtree(checkpoints)
+        for place in (checkpoints, folder / "pairs"):
+            shutil.rmtree(place)
     processes.wait()
 
 

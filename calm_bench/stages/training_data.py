@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import datasets
 
 HELD_OUT = 0.1  # of the training split at most, where the validation split is not free
+LETTERS = 10_000_000  # that a vocabulary is learnt from; more of them cost minutes and gigabytes
 FOR_GRIDS = 1000  # rows of a split, a tenth of it at most, that no learned measure is trained on
 
 
@@ -68,11 +69,15 @@ def measure_sources(task: Task, split: str, rows: datasets.Dataset, count: int) 
     return list(found)[:count]
 
 
-def texts(rows: datasets.Dataset) -> Iterator[str]:
-    """Sources and targets of all rows."""
-    for batch in batches(rows):
-        yield from batch["source"]
-        yield from batch["target"]
+def vocabulary_texts(task: Task, rows: datasets.Dataset) -> Iterator[str]:
+    """Sources and targets of training rows in random order, up to `LETTERS`: what a tokenizer is learnt from."""
+    letters = 0
+    for batch in batches(_shuffled(task, rows)):
+        for text in (*batch["source"], *batch["target"]):
+            letters += len(text)
+            if letters > LETTERS:
+                return
+            yield text
 
 
 def validation_is_free(task: Task, split: str) -> bool:

@@ -1,4 +1,8 @@
-"""Where a task's rows come from: a local folder of parquet or JSON lines files, or the Hugging Face hub."""
+"""Where a task's rows come from: a local folder of parquet or JSON lines files, or the Hugging Face hub.
+
+A split is the file SPLIT.parquet or SPLIT.jsonl or, as the hub's own folders have it, all files SPLIT-*.parquet
+together: so a folder of links joins several data sets.
+"""
 
 from __future__ import annotations
 
@@ -50,13 +54,14 @@ def load(
     return dataset
 
 
-def local_files(path: str) -> dict[str, Path]:
-    """The file of each split in a local folder. Raises InputError where there is none."""
+def local_files(path: str) -> dict[str, list[Path]]:
+    """The files of each split in a local folder, in the order of their rows. Raises InputError where there is none."""
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"task.path={path} must be a folder with {{train,validation,test}}.parquet or .jsonl")
-    candidates = ((split, folder / f"{split}{suffix}") for split in SPLITS for suffix in SUFFIXES)
-    found = {split: file for split, file in candidates if file.is_file()}
+    whole = {split: [file] for split in SPLITS for s in SUFFIXES if (file := folder / f"{split}{s}").is_file()}
+    parts = {split: sorted(file for s in SUFFIXES for file in folder.glob(f"{split}-*{s}")) for split in SPLITS}
+    found = {split: files for split in SPLITS if (files := whole.get(split) or parts[split])}
     if not found:
         raise InputError(f"task.path={path} has none of {{train,validation,test}}.parquet or .jsonl")
     return found
@@ -73,8 +78,11 @@ def _local(path: str, split: str, columns: Sequence[str], extra: Sequence[str]) 
             )
         raise InputError(f"task.path={path} has no {split}.parquet or .jsonl (found: {found})")
     import datasets
+    import pyarrow as pa
 
-    table = read_file(files[split], columns, extra)
+    tables = [read_file(file, columns, extra) for file in files[split]]
+    shared = [name for name in tables[0].column_names if all(name in table.column_names for table in tables)]
+    table = pa.concat_tables([table.select(shared) for table in tables], promote_options="permissive")
     return datasets.Dataset(table, fingerprint=uuid.uuid4().hex)  # else `datasets` hashes every word for one
 
 

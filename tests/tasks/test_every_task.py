@@ -10,14 +10,17 @@ from calm_bench.tasks.task import Task
 
 from .conftest import ASSETS, ROOT, ROW, Build, Folder
 
-TASKS = sorted(file.stem for file in (ROOT / "conf" / "task").glob("*.yaml"))
+FILES = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((ROOT / "conf" / "task").glob("*.yaml"))}
+TASKS = list(FILES)
+WHOLE = [name for name, lines in FILES.items() if "_target_" in lines]  # the others change lines of one of these
 BUNDLED = {"tatoeba_enfr": {"validation": 2956, "test": 3010}, "squad": {"validation": 300}, "scitldr": {"test": 300}}
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_the_yaml_has_one_line_for_each_field(name: str) -> None:
-    config = yaml.safe_load((ROOT / "conf" / "task" / f"{name}.yaml").read_text())
-    chosen = {key.removeprefix("/metric@").split(".")[0] for line in config.pop("defaults")[:-1] for key in line}
+    config = dict(FILES[name])
+    lines = config.pop("defaults")[:-1]
+    chosen = {key.removeprefix("/metric@").split(".")[0] for line in lines for key in line}
     assert chosen == {"quality", "similarity", "beside"}
     assert list(config) == ["_target_", *(field.name for field in fields(Task) if field.name not in chosen)]
     assert config["name"] == name

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from calm_bench.errors import InputError
@@ -238,3 +240,18 @@ def test_a_copy_of_the_bundle_is_not_the_bundle(build: Build, tmp_path: Path) ->
     (tmp_path / "test.parquet").write_bytes((ASSETS / "data" / "tatoeba_enfr" / "test.parquet").read_bytes())
     with refuses(rf"task.path={tmp_path} has no train.parquet or .jsonl \(found: test\)"):
         build("tatoeba_enfr", path=str(tmp_path)).rows("train")
+
+
+def test_a_split_in_several_files_is_read_as_one(build: Build, folder: Folder) -> None:
+    path = Path(folder())
+    one, two = ({"translation": {"en": text, "fr": "x"}, "note": text} for text in ("a", "b"))
+    pq.write_table(pa.Table.from_pylist([one, two]), path / "train-00000-of-00002.parquet")
+    pq.write_table(pa.Table.from_pylist([{**one, "id": "other"}]), path / "train-00001-of-00002.parquet")
+    task = build("wmt15_enfr", path=str(path))
+    assert [example.source.removeprefix(task.prompt) for example in task.examples("train")] == ["a", "b", "a"]
+    assert [example.id for example in task.examples("train")] == ["train-0", "train-1", "train-2"]  # not all have one
+    before = identity.of_data(str(path))
+    (path / "train-00001-of-00002.parquet").rename(path / "train-1.parquet")
+    assert identity.of_data(str(path)) != before
+    pq.write_table(pa.Table.from_pylist([two]), path / "train.parquet")
+    assert len(task.examples("train")) == 1
