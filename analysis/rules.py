@@ -20,9 +20,7 @@ def representative(part: Records) -> pd.DataFrame:
 
 def _representative(part: Records) -> pd.DataFrame:
     measures = ordered(part.rules.loc[part.rules["kind"] == "adaptive", "measure"])
-    certificates = own(part.certificates)
-    whole = certificates[certificates["trial"].isna() & certificates["threshold"].notna()]
-    looser_first = whole.sort_values(["objective", "delta"], ascending=False, kind="stable")
+    looser_first = certified(part).sort_values(["objective", "delta"], ascending=False, kind="stable")
     for _, rows in looser_first.groupby(["objective", "delta"], sort=False):
         chosen = rows.drop_duplicates("measure")
         if measures and set(measures) <= set(chosen["measure"]):
@@ -38,6 +36,12 @@ def own(certificates: pd.DataFrame) -> pd.DataFrame:
     settings = certificates[["method", "epsilon"]]
     first = certificates.groupby("run_id")[["method", "epsilon"]].transform("first")
     return certificates[(settings == first).all(axis=1)]
+
+
+def certified(part: Records) -> pd.DataFrame:
+    """The thresholds that each run certified itself on all examples: rows of its certificates."""
+    chosen = own(part.certificates)
+    return chosen[chosen["trial"].isna() & chosen["threshold"].notna()]
 
 
 def shown(part: Records, most: int) -> pd.DataFrame:

@@ -149,13 +149,6 @@ def line(ax: Axes, measure: str, x: pd.Series, y: pd.Series, low: pd.Series, hig
     ax.plot(xs, ys, DASHES.get(measure, "-"), color=colour, marker=marker, label=measure)
 
 
-def beside(ax: Axes, x: float, y: float, text: str, measure: str) -> None:
-    """A point's label, small, in its measure's colour and out of its way."""
-    ax.annotate(
-        text, (x, y), (4, -7), textcoords="offset points", fontsize=6, color=look(measure)[0], annotation_clip=True
-    )
-
-
 def counted(n: int) -> str:
     """ "n = 500", and a warning where so few texts say little."""
     return f"n = {n}" + (f" (fewer than {FEW} texts say little)" if n < FEW else "")

@@ -30,7 +30,7 @@ def frontier(
     frame: rows of frontier.parquet of one group (`Records.of(group).frontier`).
     x: "mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds" or "speedup"; cheaper is on the left.
     quality: the score's name, for the axis. bands: what the intervals are, in words. certified: rules, by measure and
-    threshold; the λ of each measure's cheapest stands beside its point. The oracle, the full model and
+    threshold; each measure's cheapest has a ring, and its λ stands in the corner. The oracle, the full model and
     speculative rules are points; a dotted line carries the full model's score across. Where a fixed layer beats a
     measure at equal cost, the title says so.
 
@@ -83,16 +83,28 @@ def _panel(ax: Axes, points: pd.DataFrame, x: str, certified: pd.DataFrame | Non
             _point(ax, measure, rows.iloc[0], float(at.iloc[0]))
             continue
         style.line(ax, measure, at, rows["score"], rows["score_low"], rows["score_high"])
-        if certified is not None:
-            named = set(certified.loc[certified["measure"] == measure, "threshold"])
-            chosen = rows.assign(at=at)[rows["threshold"].isin(named)].sort_values("mean_exit_layer")
-            for where, score, threshold in chosen[["at", "score", "threshold"]][:1].itertuples(index=False, name=None):
-                what = f"layer {threshold:g}" if measure == "static" else f"λ = {threshold:g}"
-                style.beside(ax, where, score, what, measure)
+    if certified is not None:
+        _ring(ax, points.assign(at=scale * points[x]), certified)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
     ax.set_xlabel(style.AXIS[x])
     if x in REDUCTIONS:
         ax.invert_xaxis()
+
+
+def _ring(ax: Axes, points: pd.DataFrame, certified: pd.DataFrame) -> None:
+    """A ring around each measure's cheapest certified rule, and which that is in the corner that curves leave empty."""
+    said = [("cheapest certified rule (ring):", style.INK)]
+    for measure in style.ordered(certified["measure"]):
+        named = certified.loc[certified["measure"] == measure, "threshold"]
+        rows = points[(points["measure"] == measure) & points["threshold"].isin(set(named))]
+        if not len(rows):
+            continue
+        rule, colour = rows.loc[rows["mean_exit_layer"].idxmin()], style.look(measure)[0]
+        ax.plot(rule["at"], rule["score"], "o", color=colour, markersize=9, markerfacecolor="none", zorder=4)
+        what = "layer" if measure == "static" else f"{measure}, λ ="
+        said.append((f"{'static, ' * (measure == 'static')}{what} {rule['threshold']:g}", colour))
+    for place, (text, colour) in enumerate(reversed(said if len(said) > 1 else [])):
+        ax.text(0.99, 0.02 + 0.055 * place, text, transform=ax.transAxes, ha="right", fontsize=6, color=colour)
 
 
 def _point(ax: Axes, measure: str, row: pd.Series, at: float) -> None:
@@ -138,15 +150,14 @@ def _beaten(points: pd.DataFrame, x: str) -> str:
             worse.append(measure)
     where = {"mean_exit_layer": "layers", "seconds": "seconds"}.get(x, "cost")
     contrary = ", unlike the paper's Fig. 3" if x == "mean_exit_layer" else ""
-    return f"at equal {where} a fixed layer scores higher than {' and '.join(worse)}{contrary}" if worse else ""
+    return f"at equal {where} a fixed layer scores higher than {', '.join(worse)}{contrary}" if worse else ""
 
 
 def _of(x: str) -> Callable[[Records], Drawn]:
     def drawn(part: Records) -> Drawn:
         frame = pooling.frontier(part)
-        own = rules.own(part.certificates)
-        certified = own[own["trial"].isna() & own["threshold"].notna()]
-        return Drawn(frontier(frame, x, quality=part.quality, bands=pooling.bands(part), certified=certified), frame)
+        said = {"quality": part.quality, "bands": pooling.bands(part)}
+        return Drawn(frontier(frame, x, **said, certified=rules.certified(part)), frame)
 
     return drawn
 

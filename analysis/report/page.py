@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Hashable, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import plots, pooling, scopes, tables
+from analysis import plots, pooling, rules, scopes, tables
 from analysis.load import Records
 from analysis.outputs import Made
 from analysis.report.drawing import inline_svg
@@ -33,13 +34,16 @@ def write(records: Records, path: Path, missing: list[str], made: Sequence[Made]
     """
     parts = scopes.groups(records) or {group: records.of(group) for group in records.groups}
     data = [payload(part.one(), group, MAX_BYTES // len(parts)) for group, part in parts.items()]
-    script = "".join(map(_asset, ("page.js", "slider.js", "explorer.js")))
+    script = "".join(map(_asset, ("page.js", "slider.js", "sides.js", "explorer.js")))
+    sliders = [slider(part.one()) for part in parts.values()]
     page = (
         _environment()
         .get_template("page.html.j2")
         .render(
-            groups=[_group(part, explored) for part, explored in zip(parts.values(), data, strict=True)],
-            data={"groups": data, "sliders": [slider(part.one()) for part in parts.values()]},
+            title=_title(records),
+            groups=[_group(part, explored, path.parent) for part, explored in zip(parts.values(), data, strict=True)],
+            data={"groups": data, "sliders": sliders},
+            comparable=sum(table is not None for table in sliders) > 1,
             sections=sections(made, path.parent),
             missing=missing,
             notes=records.notes,
@@ -52,12 +56,25 @@ def write(records: Records, path: Path, missing: list[str], made: Sequence[Made]
     path.write_text(page, encoding="utf-8")
 
 
-def _group(part: Records, explored: dict[str, Any]) -> dict[str, Any]:
+def _title(records: Records) -> str:
+    """The tasks, and what decoded them."""
+    tasks, models = (", ".join(dict.fromkeys(records.runs[key])) for key in ("task", "model"))
+    return f"Early exits on {tasks}, model {models}"
+
+
+def _run(about: dict[Hashable, Any], folder: Path) -> dict[Hashable, Any]:
+    """A run, with where it lies as seen from `folder`, and its own page if it has one."""
+    place = Path(os.path.relpath(about["folder"], folder))
+    page = place / "figures" / "index.html"
+    return {**about, "at": place.as_posix(), "page": page.as_posix() if (folder / page).exists() else ""}
+
+
+def _group(part: Records, explored: dict[str, Any], folder: Path) -> dict[str, Any]:
     runs = part.runs
     promised, certified = _certified(part)
     return {
         "name": explored["group"],
-        "runs": runs.to_dict("records"),
+        "runs": [_run(about, folder) for about in runs.to_dict("records")],
         "quality": runs["quality"].iloc[0],
         "similarity": runs["similarity"].iloc[0],
         "draws": part.draws,
@@ -85,7 +102,8 @@ def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
 
 def _frontier(part: Records, group: str) -> Markup | None:
     try:
-        fig = plots.frontier(pooling.frontier(part), quality=part.quality, bands=pooling.bands(part))
+        said = {"quality": part.quality, "bands": pooling.bands(part)}
+        fig = plots.frontier(pooling.frontier(part), **said, certified=rules.certified(part))
     except InputError:
         return None
     return inline_svg(fig, f"Quality against mean decoder layers per token, one curve per measure, {group}")

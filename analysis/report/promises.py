@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.tables.certified import held_out_words
 from calm_bench.calibration import METHODS, smallest_n
 from calm_bench.calibration.methods import Guarantee
-from calm_bench.calibration.promise import promise
+from calm_bench.calibration.promise import STATIC, promise
 
 HEADLINES = {
     "textual": "Texts differ from the full model's by at most {delta:g} on average",
@@ -51,7 +51,16 @@ class Promise:
         runs, whole = len(self.states), self.states.count("full model")
         if runs < 2:
             return ""
+        if whole == runs:
+            return f"full model in all {runs} runs"
         return f"held in {self.states.count('held')} of {runs} runs" + (f", full model in {whole}" if whole else "")
+
+    @property
+    def rule(self) -> str:
+        """The measure and its threshold, in words."""
+        if self.threshold is None:
+            return self.measure
+        return f"{self.measure}, {'layer' if self.measure == STATIC else 'λ ='} {self.threshold:g}"
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,13 @@ def verdict(tolerances: list[Tolerance]) -> str:
 
 
 def over_runs(tolerances: list[Tolerance]) -> str:
-    """How the promises of a setup fared over its runs, in a sentence; nothing where it has one run."""
-    promises = [(one, promise) for one in tolerances for promise in one.promises if promise.over_runs]
+    """How the certified promises of a setup fared over its runs, in a sentence; nothing where it has one run."""
+    promises = [
+        (one, promise)
+        for one in tolerances
+        for promise in one.promises
+        if promise.over_runs and set(promise.states) != {"full model"}
+    ]
     if not promises:
         return ""
     runs = max(len(promise.states) for _, promise in promises)
@@ -117,7 +131,9 @@ def over_runs(tolerances: list[Tolerance]) -> str:
         for one, promise in promises
         if promise not in every
     ]
-    said = f"Over {runs} runs that differ in their seeds, {len(every)} of {len(promises)} promises held in all"
+    said = (
+        f"Over {runs} runs that differ in their seeds, {len(every)} of {len(promises)} certified promises held in all"
+    )
     return f"{said}; {'; '.join(others)}." if others else f"{said}."
 
 

@@ -91,7 +91,8 @@ def _rule(part: Records, run_id: str, rule: int) -> dict[str, Any]:
     if not len(row):  # a baseline that another run of the group holds
         row = frontier[frontier["measure"] == "full"]
     one = row.iloc[0]
-    name = "full model" if one["measure"] == "full" else f"{one['measure']}, λ = {one['threshold']:g}"
+    sign = "layer" if one["measure"] == "static" else "λ ="
+    name = "full model" if one["measure"] == "full" else f"{one['measure']}, {sign} {one['threshold']:g}"
     values = {cost: [_number(one.get(cost + end)) for end in ("", "_low", "_high")] for cost in COSTS}
     return {"name": name, **values}
 

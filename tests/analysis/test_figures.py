@@ -74,9 +74,11 @@ def test_a_fixed_layer_that_scores_higher_is_said_to_be_unlike_the_paper(part: R
     assert "unlike the paper's Fig. 3" in title
 
 
-def test_certified_thresholds_stand_beside_their_points_and_few_texts_are_said(part: Records) -> None:
+def test_the_cheapest_certified_rule_is_ringed_and_named_and_few_texts_are_said(part: Records) -> None:
     (ax,) = analysis.frontier(part.frontier, certified=chosen(part, softmax=0.5)).axes
-    assert [text.get_text() for text in ax.texts] == ["λ = 0.5"]
+    assert [text.get_text() for text in ax.texts] == ["softmax, λ = 0.5", "cheapest certified rule (ring):"]
+    point = part.frontier[(part.frontier["measure"] == "softmax") & (part.frontier["threshold"] == 0.5)].iloc[0]
+    assert [point["mean_exit_layer"], point["score"]] in [line.get_xydata()[0].tolist() for line in ax.lines]
     assert "fewer than 50 texts say little" in " ".join(ax.get_title(loc="left").split())
 
 

@@ -103,7 +103,7 @@ def test_a_promise_of_several_runs_says_in_how_many_it_held() -> None:
     (tolerance,) = told = tolerances(first, 8, "chrF", every)
     assert tolerance.promises[0].over_runs == "held in 2 of 3 runs"
     assert over_runs(told) == (
-        "Over 3 runs that differ in their seeds, 0 of 1 promises held in all; "
+        "Over 3 runs that differ in their seeds, 0 of 1 certified promises held in all; "
         "state at textual δ = 0.1 held in 2 of 3 runs."
     )
     assert over_runs([judged(KEPT)]) == ""

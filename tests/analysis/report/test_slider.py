@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import Records, load
+from analysis import Records, load, report
 from analysis.report.slider import slider
 from calm_bench.calibration import METHODS, certify
 from tests.analysis.report.browser import Browser, needs_chromium
@@ -51,5 +51,33 @@ def test_moving_it_shows_another_rule_and_what_it_costs(browser: Browser, page: 
     browser.js(move.format(39))
     assert "δ = 0.4" in browser.text("slider-1")
     assert "8.00 of 8" not in browser.text("slider-1")
+    assert browser.bad_news() == []
+    assert browser.violations() == []
+
+
+@needs_chromium
+def test_two_groups_stand_side_by_side_at_a_promise_that_both_made(
+    browser: Browser, write_run, tmp_path: Path
+) -> None:
+    runs = [write_run(run_id=name, name=name, n=n) for name, n in (("one", 24), ("two", 40))]
+    records = load(runs)
+    report.write(records, tmp_path / "index.html", [])
+    browser.events.clear()
+    browser.open(tmp_path / "index.html", 390)
+    assert browser.js("[...document.querySelector('#promise').options].map((one) => one.text)") == [
+        "textual δ = 0.1", "textual δ = 0.25", "risk δ = 0.02", "risk δ = 0.05",
+    ]  # fmt: skip
+    browser.js("{const e = at('promise'); e.selectedIndex = 1; e.dispatchEvent(new Event('change'))}")
+    cells = browser.js("[...at('sides').tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent))")
+    table = {(row[0] or cells[place - 1][0], row[1]): row[3] for place, row in enumerate(cells)}
+    for group, run in zip(records.groups, records.stored.values(), strict=True):
+        part = slider(records.of(group))
+        assert part is not None
+        for grid in run.outcomes.grids:
+            (point,) = [one for one in part["objectives"]["textual"][grid.measure] if one[0] == 0.25]
+            layers = part["rules"][point[1]]["mean_exit_layer"][0]
+            assert table[grid.measure, group].startswith(f"{layers:.2f}")
+    browser.choose("right", 0)
+    assert "two" not in browser.text("sides")
     assert browser.bad_news() == []
     assert browser.violations() == []
