@@ -56,9 +56,7 @@ def test_moving_it_shows_another_rule_and_what_it_costs(browser: Browser, page: 
 
 
 @needs_chromium
-def test_two_groups_stand_side_by_side_at_a_promise_that_both_made(
-    browser: Browser, write_run, tmp_path: Path
-) -> None:
+def test_two_groups_stand_side_by_side_at_a_promise_that_both_made(browser: Browser, write_run, tmp_path: Path) -> None:
     runs = [write_run(run_id=name, name=name, n=n) for name, n in (("one", 24), ("two", 40))]
     records = load(runs)
     report.write(records, tmp_path / "index.html", [])
