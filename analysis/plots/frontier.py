@@ -99,7 +99,7 @@ def _ring(ax: Axes, points: pd.DataFrame, certified: pd.DataFrame) -> None:
         rows = points[(points["measure"] == measure) & points["threshold"].isin(set(named))]
         if not len(rows):
             continue
-        rule, colour = rows.loc[rows["mean_exit_layer"].idxmin()], style.look(measure)[0]
+        rule, colour = rows.sort_values("mean_exit_layer").iloc[0], style.look(measure)[0]
         ax.plot(rule["at"], rule["score"], "o", color=colour, markersize=9, markerfacecolor="none", zorder=4)
         what = "layer" if measure == "static" else f"{measure}, λ ="
         said.append((f"{'static, ' * (measure == 'static')}{what} {rule['threshold']:g}", colour))

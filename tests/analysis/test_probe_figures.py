@@ -75,14 +75,21 @@ def decayed() -> pd.DataFrame:
 
 
 def test_decay_points_has_a_curve_for_each_tau_and_names_its_cliff() -> None:
-    (ax,) = analysis.decay_points(decayed(), similarity="chrF").axes
+    ax, strip = analysis.decay_points(decayed(), similarity="chrF").axes
     first, second = ax.lines
     assert first.get_label() == "τ = 0, largest step 30.0"
     assert second.get_label() == "τ = 4, largest step 20.0"
     np.testing.assert_allclose(first.get_xdata(), [5, 4, 1])
     np.testing.assert_allclose(first.get_ydata(), [100, 90, 60])
-    assert ax.get_xlabel() == style.AXIS["mean_exit_layer"]
+    assert [row.get_xdata().tolist() for row in strip.lines] == [[5, 4, 1], [4, 3, 1]]
+    assert strip.get_xlabel() == style.AXIS["mean_exit_layer"]
     assert ax.get_title(loc="left") == "decay, softmax, n = 24"
+
+
+def test_decay_points_says_where_no_falling_threshold_fills_the_gaps() -> None:
+    turned = decayed().assign(tau=lambda points: 4.0 - points["tau"])
+    title = " ".join(analysis.decay_points(turned).axes[0].get_title(loc="left").split())
+    assert "no falling threshold has a smaller largest step, unlike the paper's Fig. 2c" in title
 
 
 def test_decay_points_refuses_what_it_cannot_tell_apart() -> None:
