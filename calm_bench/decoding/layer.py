@@ -114,11 +114,11 @@ def head(weights: Weights, states: Tensor, among: Tensor | None = None) -> Tenso
     return (weights.head[among].float() @ normed(weights, states)[..., None]).squeeze(-1)
 
 
-def skipped_keys_values(weights: Weights, exit_layer: int, states: Tensor) -> Tensor:
-    """What the layers above `exit_layer` project from states (n, d), (n, L - exit_layer, 2, H, d_kv)."""
+def keys_values(weights: Weights, layer: int, normed_states: Tensor) -> Tensor:
+    """What a layer (1..L) projects from normed states (n, d) for its self-attention, (n, 2, H, d_kv)."""
     rows = 2 * weights.heads * weights.d_kv
-    projected = linear(normed(weights, states), weights.self_keys_values[exit_layer * rows :])
-    return projected.view(len(states), weights.depth - exit_layer, 2, weights.heads, weights.d_kv)
+    projected = linear(normed_states, weights.self_keys_values[(layer - 1) * rows : layer * rows])
+    return projected.view(len(normed_states), 2, weights.heads, weights.d_kv)
 
 
 def linear(x: Tensor, w: Tensor) -> Tensor:

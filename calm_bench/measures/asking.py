@@ -6,7 +6,7 @@ it there. A measure with a memory makes it of what it is shown at the layers whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +73,20 @@ class Asking:
 
     def ask(self, measure: Measure, passed: LayerPass) -> Answer:
         """How confident a measure is in these rows' exit. Raises FloatingPointError where it is NaN."""
-        visit = self._visit(passed, self._memory(measure, passed.rows))
-        confidence = measure.confidence(visit).cpu().numpy()
-        if np.isnan(confidence).any():
-            raise FloatingPointError(f"confidence of {measure.name} is NaN at {passed}")
-        return Answer(passed.rows, confidence, visit)
+        return self.ask_all([(measure, passed)])[0]
+
+    def ask_all(self, questions: Sequence[tuple[Measure, LayerPass]]) -> list[Answer]:
+        """The same for several measures, each with rows of its own; the device is waited for once."""
+        visits = [self._visit(passed, self._memory(measure, passed.rows)) for measure, passed in questions]
+        said = [measure.confidence(visit) for (measure, _), visit in zip(questions, visits, strict=True)]
+        known: NDArray[np.float32] = (torch.cat(said) if len(said) > 1 else said[0]).cpu().numpy()
+        ends = np.cumsum([len(confidence) for confidence in said])
+        answers = []
+        for (measure, passed), visit, confidence in zip(questions, visits, np.split(known, ends[:-1]), strict=True):
+            if np.isnan(confidence).any():
+                raise FloatingPointError(f"confidence of {measure.name} is NaN at {passed}")
+            answers.append(Answer(passed.rows, confidence, visit))
+        return answers
 
     def _memory(self, measure: Measure, rows: Ints) -> Tensor | None:
         if measure not in self._memories:
@@ -90,5 +99,6 @@ class Asking:
 
 
 def index_like(tensor: Tensor, index: Ints) -> Tensor:
-    """An index as a tensor where `tensor` is."""
-    return torch.from_numpy(index).to(tensor.device)
+    """An index as a tensor where `tensor` is; a GPU is not waited for."""
+    here = torch.from_numpy(index)
+    return here.pin_memory().to(tensor.device, non_blocking=True) if tensor.is_cuda else here

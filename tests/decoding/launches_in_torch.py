@@ -9,7 +9,7 @@ from calm_bench.choices import StateCopying
 from calm_bench.decoding.cuda.buffers import BROKEN, Buffers
 from calm_bench.decoding.cuda.executor import Cuda
 from calm_bench.decoding.cuda.tiles import Tiles
-from calm_bench.decoding.layer import Context, Layers, embed, head, skipped_keys_values
+from calm_bench.decoding.layer import Context, Layers, embed, head, keys_values, normed
 from calm_bench.measures import Measure, Visit
 from calm_bench.models.weights import Weights
 
@@ -63,7 +63,8 @@ class LaunchesInTorch:
         match copying:
             case "exit_state" | "first_state":
                 state = buffers.states[exit_layer if copying == "exit_state" else 1]
-                buffers.cache[exit_layer:, :, :, step] = skipped_keys_values(weights, exit_layer, state[None])[0]
+                for above in range(exit_layer + 1, weights.depth + 1):
+                    buffers.cache[above - 1, :, :, step] = keys_values(weights, above, normed(weights, state[None]))[0]
             case "projected_kv":
                 buffers.cache[exit_layer:, :, :, step] = buffers.cache[exit_layer - 1, :, :, step]
         state = buffers.states[exit_layer]

@@ -9,12 +9,12 @@ as a row of its own. `reference.py` says what all this must compute.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from calm_bench.decoding.grid.cache import KeyValueCache
 from calm_bench.decoding.grid.plan import Plan
 from calm_bench.decoding.grid.rows import Rows
 from calm_bench.decoding.grid.visits import Visits
-from calm_bench.decoding.layer import Context, Layers, embed, head, skipped_keys_values
+from calm_bench.decoding.layer import Context, Layers, embed, head, keys_values, normed
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.measures.asking import LayerPass, index_like
@@ -110,20 +110,21 @@ class Batch:
         confidence = np.full(len(rule), np.nan, np.float32)
         last = plan.last[rule]
         rows = self._rows(visits.step, np.arange(len(self.row_token)))
-        state = embed(self.weights, torch.from_numpy(self.row_token).to(self.weights.device))
+        state = embed(self.weights, self.cache.tensor(self.row_token))
         for layer in range(1, self.weights.depth + 1):
             previous, state = state, self.layers.run(layer, state, rows)
             passed = LayerPass(layer, rows.number, state, previous, visits.step)
             visits.add(passed)
-            leaving = undecided & (last == layer)
+            leaving, questions = undecided & (last == layer), []
             for measure, asks, users in zip(plan.measures, plan.asks, plan.users, strict=True):
                 if measure.remembers(layer):
                     visits.asking.show(measure, passed.only(np.unique(self.pair_row[undecided & users[rule]])))
                 asking = np.flatnonzero(undecided & asks[layer - 1][rule])
                 if len(asking):
-                    passing, values = self._ask(measure, passed, asking, visits)
-                    leaving[passing] = True
-                    confidence[passing] = values
+                    questions.append((measure, asking))
+            for passing, values in self._ask(questions, passed, visits):
+                leaving[passing] = True
+                confidence[passing] = values
             if not leaving.any():
                 continue
             exit_layer[leaving] = layer
@@ -133,23 +134,28 @@ class Batch:
                 break
             going_on = _distinct(self.pair_row[staying], len(self.row_token))
             if len(going_on) < len(rows.number):
-                state = passed.only(going_on).state
+                state = state[self.cache.tensor(np.searchsorted(rows.number, going_on))]
                 rows = self._rows(visits.step, going_on)
         return exit_layer, confidence
 
     def _rows(self, step: int, number: Ints) -> Rows:
         return Rows.of(number, step, self.cache, self.row_slot[number], self.row_example[number], self.examples)
 
-    def _ask(self, measure: Measure, passed: LayerPass, pairs: Ints, visits: Visits) -> tuple[Ints, Floats]:
-        """Which of the asking pairs are confident enough to leave, and their confidences."""
-        pair_row = self.pair_row[pairs]
-        answer = visits.asking.ask(measure, passed.only(_distinct(pair_row, len(self.row_token))))
-        confidence = answer.confidence[np.searchsorted(answer.rows, pair_row)]
-        passes = confidence >= self.plan.thresholds[visits.step, self.pair_rule[pairs]]
-        if (measure.needs_logits or measure.own_token) and passes.any():
-            author = int(self.plan.author[self.pair_rule[pairs[0]]])
-            visits.know_tokens(measure, author, answer, np.unique(pair_row[passes]))
-        return pairs[passes], confidence[passes]
+    def _ask(
+        self, questions: Sequence[tuple[Measure, Ints]], passed: LayerPass, visits: Visits
+    ) -> Iterator[tuple[Ints, Floats]]:
+        """Of the pairs that ask each measure, which are confident enough to leave, and their confidences."""
+        rows = len(self.row_token)
+        asking = [(measure, passed.only(_distinct(self.pair_row[pairs], rows))) for measure, pairs in questions]
+        answers = visits.asking.ask_all(asking) if asking else []
+        by_row = np.empty(rows, np.float32)
+        for (measure, pairs), answer in zip(questions, answers, strict=True):
+            by_row[answer.rows] = answer.confidence
+            confidence = by_row[self.pair_row[pairs]]
+            passes = confidence >= self.plan.thresholds[visits.step, self.pair_rule[pairs]]
+            if (measure.needs_logits or measure.own_token) and passes.any():
+                visits.know_tokens(measure, int(self.plan.author[self.pair_rule[pairs[0]]]), answer)
+            yield pairs[passes], confidence[passes]
 
     def _grouped(self, visits: Visits, exit_layer: Ints) -> tuple[Groups, Ints]:
         """The groups in which the rules of each row leave it, and which of them each pair is in, (pairs,)."""
@@ -157,13 +163,9 @@ class Batch:
         shape = len(self.row_token), self.weights.depth + 1, len(KINDS), len(plan.measures) + 1
         author = np.where(exit_layer < plan.last[rule], plan.author[rule], 0)
         exits = np.ravel_multi_index((self.pair_row, exit_layer, plan.copying[rule], author), shape)
-        exits, group = np.unique(exits, return_inverse=True)
+        exits, group = _numbered(exits, math.prod(shape))
         parent, layer, copying, author = np.unravel_index(exits, shape)
         state = visits.states(parent, layer)
-        if (broken := state.isnan().any(-1)).any():
-            raise FloatingPointError(
-                f"state is NaN at layer {layer[int(broken.int().argmax())]}, position {visits.step}"
-            )
         return Groups(parent, layer, copying, visits.tokens(parent, layer, author, state), state), group
 
     def _drafted(self, visits: Visits, tokens: Ints, exit_layer: Ints) -> Ints:
@@ -172,7 +174,7 @@ class Batch:
         kept = np.zeros(len(tokens), np.bool_)
         for layer in np.unique(drafting[drafting > 0]):
             pairs = np.flatnonzero((drafting == layer) & (self.pair_kept < drafts))
-            kept[pairs] = visits.predictions(self.pair_row[pairs], layer) == tokens[pairs]
+            kept[pairs] = visits.predictions(self.pair_row[pairs], layer).cpu().numpy() == tokens[pairs]
         self.pair_kept = np.where(kept, self.pair_kept + 1, 0)
         return np.where(kept, drafting, exit_layer)
 
@@ -195,27 +197,39 @@ class Batch:
         self.pair_row = group
 
     def _copy_states(self, visits: Visits, groups: Groups, slots: Ints) -> None:
-        """Give each group's skipped layers their keys and values (`state_copying.source`), all layers at once."""
-        for exit_layer, kind in sorted(set(zip(groups.layer.tolist(), groups.copying.tolist(), strict=True))):
-            left = (groups.layer == exit_layer) & (groups.copying == kind)
-            where = exit_layer, slots[left], visits.step
-            if exit_layer == self.weights.depth:
+        """Give each group's skipped layers their keys and values (`state_copying.source`), layer by layer."""
+        depth, step = self.weights.depth, visits.step
+        for kind in np.unique(groups.copying):
+            if KINDS[kind] == "true_state":
+                continue  # the rows ran on, so every layer has written its own
+            left = np.argsort(groups.layer, kind="stable")  # so that those which skip a layer come first
+            left = left[(groups.copying[left] == kind) & (groups.layer[left] < depth)]
+            if not len(left):
                 continue
+            layer, into = groups.layer[left], self.cache.tensor(slots[left])
             match KINDS[kind]:
                 case "exit_state":
-                    state = groups.state[index_like(groups.state, np.flatnonzero(left))]
-                    copied = skipped_keys_values(self.weights, exit_layer, state)
+                    state = normed(self.weights, groups.state[self.cache.tensor(left)])
                 case "first_state":
-                    parent = groups.parent[left]
-                    state = visits.states(parent, np.ones_like(parent))
-                    copied = skipped_keys_values(self.weights, exit_layer, state)
+                    state = normed(self.weights, visits.states(groups.parent[left], np.ones_like(left)))
                 case "projected_kv":
-                    copied = self.cache.read(*where)[:, None]
-                case "true_state":
-                    continue  # the rows ran on, so every layer has written its own
-            self.cache.write_above(*where, copied)
+                    copied = self.cache.read(self.cache.tensor(layer), into, step)
+            for above in range(layer[0] + 1, depth + 1):
+                skip = int(np.searchsorted(layer, above))
+                if KINDS[kind] != "projected_kv":
+                    copied = keys_values(self.weights, above, state[:skip])
+                self.cache.write(above, into[:skip], step, copied[:skip])
 
 
 def _distinct(rows: Ints, count: int) -> Ints:
     """The distinct ones of row numbers below `count`, ascending; they are not empty."""
     return rows[:1] if count == 1 else np.flatnonzero(np.bincount(rows, minlength=count))
+
+
+def _numbered(keys: Ints, count: int) -> tuple[Ints, Ints]:
+    """The distinct ones of numbers below `count`, ascending, and which of them each key is."""
+    number = np.zeros(count, np.int64)
+    number[keys] = 1
+    distinct = np.flatnonzero(number)
+    number[distinct] = np.arange(len(distinct))
+    return distinct, number[keys]

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from calm_bench.measures.asking import index_like
+
 Index = slice | Tensor
 FIRST_LENGTH = 16  # positions before the first doubling
 
@@ -27,15 +29,15 @@ class KeyValueCache:
     def slots(self) -> int:
         return self._buffer.shape[0]
 
-    @property
-    def device(self) -> torch.device:
-        return self._buffer.device
-
     def index(self, slots: NDArray[np.int64]) -> Index:
         """An index for `slots`: a slice, so that reading copies nothing, when they are 0..n-1 in order."""
         if slots[0] == 0 and slots[-1] == len(slots) - 1 and (np.diff(slots) == 1).all():
             return slice(0, len(slots))
-        return torch.from_numpy(slots).to(self._buffer.device)
+        return self.tensor(slots)
+
+    def tensor(self, numbers: NDArray[np.int64]) -> Tensor:
+        """The same numbers where the buffer is."""
+        return index_like(self._buffer, numbers)
 
     def make_room(self, step: int) -> None:
         """Have a position for `step`; called once a step, before any layer writes."""
@@ -55,20 +57,20 @@ class KeyValueCache:
         keys, values = plane.float().unbind(1)
         return keys, values
 
-    def read(self, layer: int, slots: NDArray[np.int64], step: int) -> Tensor:
-        """Keys and values of a layer (1..L) at a step, (n, 2, H, d_kv)."""
-        return self._buffer[self.index(slots), layer - 1, :, :, step]
+    def read(self, layers: Tensor, slots: Tensor, step: int) -> Tensor:
+        """Keys and values at a step, each slot's of its own layer, (n, 2, H, d_kv); layers (1..L) and slots (n,)."""
+        return self._buffer[..., step, :][slots, layers - 1]
 
-    def write_above(self, layer: int, slots: NDArray[np.int64], step: int, keys_values: Tensor) -> None:
-        """Write (n, L - layer, 2, H, d_kv), or (n, 1, ...) for all alike, into the layers above `layer` at a step."""
-        self._buffer[:, layer:, :, :, step][self.index(slots)] = keys_values.to(self._buffer.dtype)
+    def write(self, layer: int, slots: Tensor, step: int, keys_values: Tensor) -> None:
+        """Write (n, 2, H, d_kv) into a layer (1..L) of slots (n,) at a step."""
+        self._buffer[:, layer - 1, :, :, step][slots] = keys_values.to(self._buffer.dtype)
 
     def copy(self, sources: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Copy the first `length` positions of slots into free ones; the new slots, in the order of `sources`."""
         if len(sources) > len(self._free):
             self._grow(max(self.slots, len(sources)))
         targets = np.array([self._free.pop() for _ in sources], np.int64)
-        read = torch.from_numpy(sources).to(self.device)  # no slice: CUDA writes no view of a buffer into that buffer
+        read = self.tensor(sources)  # no slice: CUDA writes no view of a buffer into that buffer
         self._buffer[self.index(targets), ..., :length, :] = self._buffer[read, ..., :length, :]
         return targets
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,13 +43,12 @@ class Rows:
     ) -> Rows:
         """Lay out rows whose slots and examples (n,) are given."""
         slots = cache.index(slot)
-        if len(number) == examples and (example[1:] != example[:-1]).all():
+        begins = np.concatenate([[True], example[1:] != example[:-1]])
+        if len(number) == examples and begins.all():
             return cls(number, step, cache, slots, examples, 1, None)
-        first = np.searchsorted(example, example)
-        within = np.arange(len(example)) - first
+        within = np.arange(len(example)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
         width = int(within.max()) + 1
-        cells = torch.from_numpy(example * width + within)
-        return cls(number, step, cache, slots, examples, width, cells.to(cache.device))
+        return cls(number, step, cache, slots, examples, width, cache.tensor(example * width + within))
 
     def append(self, layer: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Write a layer's K and V, (n, 2, H, d_kv); all so far, (n, H, step + 1, d_kv) each."""
