@@ -10,7 +10,9 @@ import shlex
 import shutil
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -19,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from calm_bench import compose, console, hub, processes, signals
+from calm_bench import compose, console, hub, multirun, processes, signals
 from calm_bench.build import cause, require
 from calm_bench.config import Config
 from calm_bench.errors import InputError, JobFailed
@@ -50,9 +52,11 @@ def main() -> None:
         _parse()
         with contextlib.redirect_stderr(io.StringIO()):  # Hydra announces jobs that fail; ours say it themselves
             command()
+        _end_multirun()
     except InputError as error:
         _fail(str(error), 2)
     except JobFailed:
+        _end_multirun()
         _fail("a job of this multirun failed, as said above; the others are complete", 1)
     except signals.Terminated:
         _fail("terminated; the same command goes on from where it was", 143)
@@ -96,7 +100,29 @@ def _job(composed: DictConfig) -> None:
             _end_job(str(error), 1)
         except Exception:  # a fault of ours: all of it, where Hydra would cut it short
             _end_job(traceback.format_exc().rstrip(), 1)
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode is RunMode.MULTIRUN:
+            multirun.leave(Path(hydra_config.sweep.dir), record.path, hydra_config.job.num)
+        elif (sweep := multirun.sweep_folder(config.runs_dir)) is not None:
+            multirun.leave(sweep, record.path, record.run_id)
+            console.say("\n".join(_together(multirun.left(sweep))))
         console.say(f"run: {record.path}")
+
+
+def _end_multirun() -> None:
+    """After the jobs of a multirun: what they say together."""
+    if multirun.Multirun.folder is not None and (lines := _together(multirun.left(multirun.Multirun.folder))):
+        console.say("\n".join(lines))
+
+
+def _together(records: Sequence[Path]) -> list[str]:
+    """The answer or the ranking of several records; a line of why there is none, where that fails."""
+    from analysis.ending import ending
+
+    try:
+        return ending(records)
+    except Exception as error:  # the records are complete all the same
+        return [f"no ranking: {cause(error)}"]
 
 
 def _end_job(reason: str, status: int) -> NoReturn:
@@ -107,19 +133,34 @@ def _end_job(reason: str, status: int) -> NoReturn:
 
 
 def _run(config: Config) -> Run:
-    from calm_bench import lifecycle, summary
+    from calm_bench import lifecycle
 
     earlier = lifecycle.finished(config)
     record = lifecycle.run(config, _command(), ended_early=lambda record: _mirror(config, record))
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
-    console.say("\n".join([*summary.lines(record), ""]))  # the result first: what follows may fail, and costs nothing
+    console.say("\n".join(_answer(config, record)))  # the result first: what follows may fail, and costs nothing
     try:
         if config.figures:
             _draw(record)
     finally:  # also where it is interrupted
         _mirror(config, record)
     return record
+
+
+def _answer(config: Config, record: Run) -> list[str]:
+    """What the experiment asks, answered: by promises, or by what an ablation has found beside the paper."""
+    from calm_bench import summary
+
+    if config.answer == "promises":
+        return summary.lines(record)
+    try:
+        from analysis import answers, load
+
+        return answers.lines(load([record.path], quiet=True), config.answer)
+    except Exception as error:  # the record is complete all the same
+        log.warning("no answer of %s: %s", config.answer, cause(error))
+        return summary.lines(record)
 
 
 def _assist(config: Config) -> None:

@@ -2,6 +2,9 @@
 
 from typing import Literal
 
+AnswerName = Literal[
+    "promises", "classifier_training", "decay", "exit_simulation", "oracle", "perturbation", "speed", "state_copying"
+]
 BaselineName = Literal["static", "oracle", "speculative"]
 CalibrationMethod = Literal["ltt", "ucb", "crc", "naive", "ltt-hoeffding", "ltt-wsr", "ltt-bonferroni"]
 CalibrationUnit = Literal["example", "cluster"]

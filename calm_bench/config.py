@@ -41,7 +41,7 @@ from calm_bench.options import (
     Words,
 )
 
-NOT_RESULTS = ("question", "runs_dir", "figures", "force", "tracking", "batch_size", "training.workers")
+NOT_RESULTS = ("question", "answer", "runs_dir", "figures", "force", "tracking", "batch_size", "training.workers")
 """Options that never change a result: they are in no key of a stage, no run id and no name of a group of runs."""
 
 
@@ -207,6 +207,7 @@ class TrackingConfig(Options, group="tracking"):
 class Config(Options, group=""):
     name: RunName = MISSING
     question: Words = MISSING
+    answer: Annotated[str, OneOf(choices.AnswerName)] = "promises"
     task: TaskConfig = MISSING
     model: ModelConfig = MISSING
     measure: dict[str, Any] = field(default_factory=dict)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from calm_bench.calibration import METHODS, smallest_n
 from calm_bench.calibration.promise import STATIC, promise
+from calm_bench.console import aligned
 from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 
 LEGEND = (
-    "layers, score: on the examples that calibrated; ms: one text at batch 1, encoder included; intervals are 95%.",
-    "held out: mean loss on held-out parts, at each δ (splits in which it was above δ, no estimate of ε).",
+    "layers, score (95% interval): on the examples that calibrated; ms: a text at batch 1; "
+    "held out: mean loss (splits above δ)"
 )
 SLOWER = "slower than the full model"
-
-ARM_RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
-SPEED_LEGEND = (
-    "seconds over the full model's, over CTranslate2's in float32, and over static exits at the same mean layer;",
-    "GB/s: weights read, and their share of the speed at which this machine reads memory of that size.",
-)
 
 
 def lines(run: Run) -> list[str]:
@@ -31,7 +24,7 @@ def lines(run: Run) -> list[str]:
         *title(run),
         *answers(run, certificates),
         "",
-        *(_speed(run, certificates) or table(run, certificates)),
+        *table(run, certificates),
         *_precision(run),
     ]
 
@@ -130,26 +123,36 @@ def table(run: Run, certificates: pd.DataFrame) -> list[str]:
         held = [_held_out(every, row) for _, row in own.iterrows()]
         rows.append([_called(rule), *_rule(rule), "; ".join(kept), "; ".join(held)])
     return [
-        *_aligned(rows),
-        *_slower(lossless, frontier.loc[sorted(set(allowed["rule"]))]),
-        *speculation(frontier, run.read("rules")),
+        *aligned(rows),
+        *_fixed(allowed, frontier),
+        *_slower(run, lossless, frontier, set(allowed["rule"])),
+        *(speculation(frontier, run.read("rules")) if lossless["rule"] != full["rule"] else []),
         "",
-        *LEGEND,
+        LEGEND,
         *_kinds(certificates),
         *_kept_by_full(certificates),
     ]
 
 
 def _that_matter(allowed: pd.DataFrame, frontier: pd.DataFrame) -> set[int]:
-    """Of each tolerance the quickest rule, the one of fewest layers, and the fixed layer that both must beat."""
+    """Of each tolerance the quickest rule and the one of fewest layers."""
     points = allowed[["objective", "delta", "rule"]].merge(
         frontier[["measure", "mean_exit_layer", "speedup"]], left_on="rule", right_index=True
     )
-    static = points[points["measure"] == STATIC]
     groups = ["objective", "delta"]
     quickest = points.dropna(subset="speedup").groupby(groups)["speedup"].idxmax()  # none where nothing was timed
     shallowest = points.groupby(groups)["mean_exit_layer"].idxmin()
-    return set(points.loc[[*quickest, *shallowest, *static.index], "rule"])
+    return set(points.loc[[*quickest, *shallowest], "rule"])
+
+
+def _fixed(allowed: pd.DataFrame, frontier: pd.DataFrame) -> list[str]:
+    """One line for the fixed layers that keep a promise: what a measure must beat."""
+    kept = []
+    for _, row in allowed[allowed["measure"] == STATIC].iterrows():
+        rule = frontier.loc[row["rule"]]
+        speedup = "" if pd.isna(rule["speedup"]) else f" ({rule['speedup']:.2f})"
+        kept.append(f"{row['objective']} {row['delta']:g}: layer {rule['threshold']:g}{speedup}")
+    return [f"a fixed layer, which a measure must beat (speedup): {'; '.join(kept)}"] if kept else []
 
 
 def _lossless(run: Run, frontier: pd.DataFrame) -> pd.Series:
@@ -159,9 +162,16 @@ def _lossless(run: Run, frontier: pd.DataFrame) -> pd.Series:
     return same.sort_values("seconds", kind="stable").iloc[0]
 
 
-def _slower(lossless: pd.Series, certified: pd.DataFrame) -> list[str]:
-    """Which certified rules are slower than one that loses nothing."""
-    slower = [_called(rule) for _, rule in certified.iterrows() if rule["seconds"] > lossless["seconds"]]
+def _slower(run: Run, lossless: pd.Series, frontier: pd.DataFrame, certified: set[int]) -> list[str]:
+    """Which certified and speculative rules are slower than one that loses nothing."""
+    rules = run.read("rules")
+    drafting = set(rules.loc[rules["kind"] == "speculative", "rule"])
+    shown = frontier.loc[sorted(certified | drafting)]
+    slower = [
+        f"{_called(rule)}{' (the same text)' if rule['rule'] in drafting else ''}"
+        for _, rule in shown.iterrows()
+        if rule["seconds"] > lossless["seconds"]
+    ]
     return [f"slower than {_called(lossless)}, which loses nothing: {', '.join(slower)}"] if slower else []
 
 
@@ -255,58 +265,6 @@ def _held_out(certificates: pd.DataFrame, row: pd.Series) -> str:
     return f"{trials['test_loss'].mean():.3f} ({(trials['test_loss'] > row['delta']).sum()}/{len(trials)})"
 
 
-def _speed(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """Of a run that timed more than its rules: every peer, the full model, static layers, and a rule a measure."""
-    arms, grids = run.info["summary"]["speed"], run.info["summary"].get("grids", [])
-    if not any(arm["arm"] == "generate()" for arm in arms):
-        return []
-    rules = run.read("rules").set_index("name")
-    certified = set(certificates["rule"])
-    kept: dict[str, dict[str, Any]] = {}
-    for arm in arms:
-        rule = rules.loc[arm["arm"]] if arm["arm"] in rules.index else None
-        if rule is None or rule["kind"] != "adaptive":
-            kept[arm["arm"]] = arm
-        elif rule["rule"] in certified or str(rule["measure"]) not in kept:
-            kept[str(rule["measure"])] = arm  # the last certified threshold, or the grid's first
-    return speed_lines(list(kept.values()), grids)
-
-
-def speed_lines(arms: list[dict[str, Any]], grids: list[dict[str, Any]]) -> list[str]:
-    """The seconds of each arm, where more was timed than the rules alone."""
-    blocks = []
-    if any(arm["over_ideal"] == arm["over_ideal"] or arm["arm"] == "generate()" for arm in arms):
-        rows = [["one text", "executor", "layers", "ms", "encoder", *ARM_RATIOS, "GB/s", "of read", "same texts"]]
-        rows += [
-            [
-                arm["arm"],
-                arm["executor"],
-                f"{arm['mean_exit_layer']:.2f}",
-                f"{arm['milliseconds']:.2f}",
-                _known(arm["encoder_milliseconds"], ".2f"),
-                *(_known(arm[f"over_{what}"], ".3f") for what in ARM_RATIOS.values()),
-                _known(arm["gb_per_second"], ".1f"),
-                _known(arm["bandwidth_share"], ".0%"),
-                _known(arm["same_texts"], ".1%"),
-            ]
-            for arm in arms
-        ]
-        blocks += [*_aligned(rows), "", *SPEED_LEGEND, ""]
-    if grids:
-        rows = [["one by one / grid", "ratio", "95% interval", "batches"]]
-        rows += [
-            [row["measure"], f"{row['ratio']:.2f}", " to ".join(filter(None, bounds)), f"{row['n']}"]
-            for row in grids
-            for bounds in [[_known(row[end], ".2f") for end in ("low", "high")]]
-        ]
-        blocks += [*_aligned(rows), ""]
-    return blocks
-
-
-def _known(value: float | None, form: str) -> str:
-    return "" if value is None or value != value else format(value, form)
-
-
 def _precision(run: Run) -> list[str]:
     """What a model that is not held in float32 has changed; a record of a model that is says nothing."""
     if (agreement := run.info["summary"].get("float32_agreement")) is None:
@@ -314,15 +272,3 @@ def _precision(run: Run) -> list[str]:
     held, n = run.info["config"]["model"]["dtype"], agreement["n"]
     texts = f"{agreement['texts']:.1%} of the texts of {n} examples under all rules are those of float32"
     return [f"{held}: {texts}, and {agreement['exit_layers']:.1%} of the exit layers in them", ""]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Rows of cells as lines, the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

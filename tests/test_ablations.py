@@ -16,7 +16,11 @@ def runs_of(experiment: str, folder: Path, *arguments: str) -> list[Run]:
     done = cli.run(f"+experiment={experiment}", "limit=4", *cli.QUICK, *arguments, cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line.removeprefix("run: ") for line in done.stdout.splitlines() if line.startswith("run: ")]
-    return [Run.open(folder / line) for line in lines]
+    runs = [Run.open(folder / line) for line in lines]
+    several = len(runs) > 1  # a run answers, and so do all of them together
+    assert done.stdout.splitlines().count(runs[0].info["config"]["question"]) == len(runs) + several
+    assert (done.stdout.splitlines()[-1] == "drawn together: python -m analysis runs --out runs/figures") == several
+    return runs
 
 
 def test_state_copying_is_a_run_for_each_kind(tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -18,12 +18,15 @@ STANDS_ON = {
     "calm_bench.records": {"calm_bench.calibration"},
     "calm_bench.models": {"calm_bench.config", "calm_bench.cost", "calm_bench.measures"},
     "calm_bench.decoding": {"calm_bench.measures", "calm_bench.models"},
-    "analysis": {"calm_bench.calibration", "calm_bench.config", "calm_bench.records"},
+    "analysis": {"calm_bench.calibration", "calm_bench.config", "calm_bench.cost", "calm_bench.records"},
 }
 GROUND = {f"calm_bench.{name}" for name in ("errors", "choices", "bootstrap", "processes", "build", "console")}
 # Libraries that only these may import: a room, or a file at the top.
 KEPT_TO = {
-    "hydra": {f"calm_bench.{name}" for name in ("build", "compose", "refusal", "__main__", "new_promises", "sweep")},
+    "hydra": {
+        f"calm_bench.{name}"
+        for name in ("build", "compose", "refusal", "__main__", "new_promises", "sweep", "multirun")
+    },
     "wandb": {"calm_bench.records", "calm_bench.__main__", "calm_bench.sweep", "analysis"},
 }
 

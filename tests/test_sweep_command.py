@@ -299,6 +299,7 @@ def test_a_half_done_sweep_goes_on(tiny_checkpoint: Path, tmp_path: Path) -> Non
     rest = cli.run(str(file), *shared, "--jobs", "2", cwd=tmp_path, module="calm_bench.sweep")
     assert rest.returncode == 0, rest.stderr
     assert "2 trials, 0 failed" in rest.stderr
+    assert "ranking of 2 runs by layers at the certified promises" in rest.stdout
     runs = [Run.open(path.parent) for path in tmp_path.glob("runs/*/run.json")]
     assert sorted(next(iter(run.info["config"]["measure"])) for run in runs) == ["softmax", "state"]
     assert {run.status for run in runs} == {"finished"}

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from analysis.ending import ending
+from calm_bench import console
 from calm_bench.errors import InputError
 from calm_bench.records.scalars import scalars
 from calm_bench.records.store import Run
@@ -39,7 +41,8 @@ The file is the one that `wandb sweep FILE` takes, and each trial is the command
 
 A sweep that was interrupted goes on when the same command is given again: a trial that has a finished record says so
 and takes seconds, one that was cut short goes on from its last chunk. A trial that fails is named and the others still
-run. In W&B the trials share a group, the sweep's name (WANDB_RUN_GROUP, if set, wins).
+run. The end is a ranking of the runs, by the file's metric or else by layers at the certified promises, and the command
+that draws them together. In W&B the trials share a group, the sweep's name (WANDB_RUN_GROUP, if set, wins).
 
 Exit status: 0, 1 if a trial failed, 2 for a file or an option that is not allowed, 130 after Ctrl-C, 143 after SIGTERM.
 """
@@ -132,6 +135,7 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
     """Run the trials, `options.jobs` at a time; returns how many failed."""
     following, limit = trials.propose(sweep, options.seed), _limit(sweep, options.count)
     results: list[tuple[Values, float | None]] = []
+    records: list[Path] = []
     running: list[Trial] = []
     started = failed = 0
     try:
@@ -149,10 +153,14 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
             for trial in [trial for trial in running if trial.process.poll() is not None]:
                 running.remove(trial)
                 failed += trial.process.returncode != 0
-                results.append((trial.values, _metric(sweep, _close(trial))))
+                record = _close(trial)
+                records += [record.path] if record else []
+                results.append((trial.values, _metric(sweep, record)))
     finally:
         _stop(running)
     _say(f"{len(results)} trials, {failed} failed")
+    if lines := ending(records, sweep.metric, maximize=sweep.maximizes):
+        console.say("\n".join(lines))
     return failed
 
 

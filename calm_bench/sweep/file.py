@@ -32,6 +32,7 @@ class Sweep:
     command: tuple[str, ...]
     parameters: Mapping[str, Mapping[str, Any]]
     metric: str | None
+    maximizes: bool
     run_cap: int | None
     source: Mapping[str, Any]
 
@@ -83,6 +84,7 @@ def _checked(source: Any, stem: str) -> Sweep:
         command=tuple(map(str, command)),
         parameters=parameters,
         metric=metric["name"] if metric else None,
+        maximizes=metric is not None and metric.get("goal") == "maximize",
         run_cap=cap,
         source=source,
     )

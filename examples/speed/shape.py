@@ -17,6 +17,8 @@ import pandas as pd
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
+from analysis.answers.speed import NOTE, rows
+from calm_bench.console import aligned
 from calm_bench.cost import speed
 from calm_bench.cost.seconds import time_arms
 from calm_bench.decoding import Decay, Decoder, Rule
@@ -25,7 +27,6 @@ from calm_bench.models import EarlyExitT5, ExitClassifier, load
 from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.stages.arms import peer_arms, read_arm, rule_arm
 from calm_bench.stages.decode import rules_table
-from calm_bench.summary import speed_lines
 
 SHAPES = {
     "tiny": {"d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "num_layers": 2, "vocab_size": 5000},
@@ -99,7 +100,7 @@ def main() -> None:
     arms += [*peer_arms(model, 0, length, 1, {0: full}), *filter(None, [read_arm(serving[0], model.device)])]
     timings = time_arms(arms, [source], [0], repeats=options.repeats, warmup=1, threads=1, seed=0)
     table = speed.arms(timings.astype({"rule": "Int32"}), rules_table(rules, model.depth))
-    print(*speed_lines(table.to_dict("records"), []), sep="\n")
+    print(*aligned(rows(table.to_dict("records"))), NOTE, sep="\n")
     print(*decoder_alone(table), sep="\n")
 
 

@@ -1,0 +1,77 @@
+"""What the runs of one question say, in sentences with the paper's finding beside ours: a file for each question.
+
+An experiment names its answer in its YAML (`answer: NAME`); promises are answered by `calm_bench.summary`, run by run.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from analysis import naming
+from analysis.answers import (
+    classifier_training,
+    decay,
+    exit_simulation,
+    oracle,
+    perturbation,
+    speed,
+    state_copying,
+)
+from analysis.answers.answer import Answer, Question
+from analysis.load import Records
+from calm_bench.console import aligned
+from calm_bench.errors import InputError
+
+__all__ = ["ANSWERS", "Answer", "Question", "lines"]
+
+WIDTH = 120  # letters of a line
+
+ANSWERS = {
+    "classifier_training": classifier_training.QUESTION,
+    "decay": decay.QUESTION,
+    "exit_simulation": exit_simulation.QUESTION,
+    "oracle": oracle.QUESTION,
+    "perturbation": perturbation.QUESTION,
+    "speed": speed.QUESTION,
+    "state_copying": state_copying.QUESTION,
+}
+"""By the name that stands in an experiment's YAML."""
+
+
+def lines(records: Records, name: str | None = None) -> list[str]:
+    """The questions that these runs ask, each with its answer; runs that are one question's are answered together.
+
+    Runs whose answer are promises say nothing here. Of a question that its runs cannot answer the reason is said.
+
+    name: of the answer, whatever the runs' own.
+    """
+    said: list[str] = []
+    for question, part in _asked(records, name):
+        about = part.runs.iloc[0]
+        n, runs = int(part.frontier["n"].max()), len(part.runs)
+        what = f"{n} examples, {part.layers} decoder layers, score {part.quality}, losses by {part.similarity}"
+        said += ["", str(about["config"].get("question") or about["name"])]
+        said.append(f"{about['group'] if runs == 1 else about['name']}, {runs} run{'s' * (runs > 1)}: {what}")
+        try:
+            found = question.answer(part)
+        except InputError as error:
+            said.append(f"no answer: {error}")
+            continue
+        said += [*map(_wrapped, found.sentences), "", *aligned(found.rows), _wrapped(found.note)]
+    return said[1:]
+
+
+def _wrapped(sentence: str) -> str:
+    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _asked(records: Records, asked: str | None) -> list[tuple[Question, Records]]:
+    """The runs of each question, apart where they differ in more than it asks about, its seeds included."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for run in records.runs.to_dict("records"):
+        name = asked or str(run["config"].get("answer") or "")
+        if name in ANSWERS:
+            rest = naming.settings(run["config"], *ANSWERS[name].varied)
+            setup = repr((run["name"], sorted(rest.items(), key=str), run["draw"]))
+            parts.setdefault((name, setup), []).append(run["run_id"])
+    return [(ANSWERS[name], records.only(records.runs["run_id"].isin(ids))) for (name, _), ids in parts.items()]

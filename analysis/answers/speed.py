@@ -1,0 +1,107 @@
+"""Whether saved layers become saved seconds, beside what a user could take instead (appendix C.1 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis import paper
+from analysis.answers.answer import Answer, Estimate, Question
+from analysis.load import Records
+from calm_bench.cost.speed import PEER
+from calm_bench.errors import InputError
+
+Arm = Mapping[str, Any]
+GENERATE = "generate()"
+RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
+NOTE = (
+    "seconds over the full model's, over CTranslate2's in float32, and over static exits at the same mean layer; GB/s: "
+    "weights read, and their share of the speed at which this machine reads memory of that size"
+)
+
+
+def answer(part: Records) -> Answer:
+    """Of each measure what the saved layers of its last certified rule are worth in seconds; all arms in the table.
+
+    Raises:
+        InputError: no rule of a measure was timed.
+    """
+    run_id = str(part.runs["run_id"].iloc[0])
+    summary = part.stored[run_id].record.info["summary"]
+    others, measures = _that_matter(part, summary.get("speed", []))
+    if not measures:
+        raise InputError("no rule of a measure was timed (timing.examples above 0)")
+    n = int(next(iter(measures.values()))["n"])
+    sentences = [_at_full_depth(others)] if {GENERATE, PEER} & others.keys() else []
+    theirs = paper.table2()
+    theirs["share"] = theirs["speedup"] * theirs["layers"] / 8
+    for measure, arm in measures.items():
+        faster, promised = _speedup(arm), part.layers / arm["mean_exit_layer"]
+        words = (
+            f"{arm['arm']}: {arm['mean_exit_layer']:.2f} of {part.layers} layers, {faster.shown()} times the full "
+            f"model's speed, {faster.value / promised:.0%} of what its layers promise"
+        )
+        if len(own := theirs[theirs["measure"] == measure]):
+            verdict = "one repeat has no interval" if np.isnan(faster.low) else (faster - 1.0).verdict(n)
+            words += f"; the paper: faster, {own['share'].min():.0%} to {own['share'].max():.0%} of it: {verdict}"
+        sentences.append(words)
+    if grids := [f"{row['measure']} {row['ratio']:.1f}" for row in summary.get("grids", [])]:
+        sentences.append(f"a grid in one pass is so many times faster than its rules one by one: {', '.join(grids)}")
+    note = f"{NOTE}; the paper's shares: speedup / (8 / layers) over the tasks and tolerances of Table 2, on a TPU"
+    return Answer(tuple(sentences), rows([*others.values(), *measures.values()]), note)
+
+
+def _that_matter(part: Records, arms: Sequence[Arm]) -> tuple[dict[str, Arm], dict[str, Arm]]:
+    """By name what asks no measure; and by measure its rule that was certified last, or its first."""
+    rules = part.rules.set_index("rule_name")
+    certified = set(part.certificates.loc[part.certificates["trial"].isna(), "rule"])
+    others: dict[str, Arm] = {}
+    measures: dict[str, Arm] = {}
+    for arm in arms:
+        rule = rules.loc[arm["arm"]] if arm["arm"] in rules.index else None
+        if rule is None or rule["kind"] != "adaptive":
+            others[arm["arm"]] = arm
+        elif rule["rule"] in certified or rule["measure"] not in measures:
+            measures[str(rule["measure"])] = arm
+    return others, measures
+
+
+def _at_full_depth(arms: Mapping[str, Arm]) -> str:
+    """What the full model's seconds are beside those of the libraries that were timed."""
+    full = arms["full"]["milliseconds"]
+    beside = [f"{full / arms[name]['milliseconds']:.2f} of {name}'s" for name in (PEER, GENERATE) if name in arms]
+    return f"the full model takes {full:.2f} ms a text, {' and '.join(beside)}"
+
+
+def _speedup(arm: Arm) -> Estimate:
+    """How many times faster than the full model."""
+    share = Estimate.of(arm, "over_full")
+    return Estimate(1 / share.value, 1 / share.high, 1 / share.low)
+
+
+def rows(arms: Sequence[Arm]) -> list[list[str]]:
+    """The seconds of each arm, a row of cells, the header first."""
+    table = [["one text", "executor", "layers", "ms", "encoder", *RATIOS, "GB/s", "of read", "same texts"]]
+    return table + [
+        [
+            arm["arm"],
+            arm["executor"],
+            f"{arm['mean_exit_layer']:.2f}",
+            f"{arm['milliseconds']:.2f}",
+            _known(arm["encoder_milliseconds"], ".2f"),
+            *(_known(arm[f"over_{what}"], ".3f") for what in RATIOS.values()),
+            _known(arm["gb_per_second"], ".1f"),
+            _known(arm["bandwidth_share"], ".0%"),
+            _known(arm["same_texts"], ".1%"),
+        ]
+        for arm in arms
+    ]
+
+
+def _known(value: float | None, form: str) -> str:
+    return "" if value is None or value != value else format(value, form)
+
+
+QUESTION = Question(answer)
