@@ -33,7 +33,7 @@ def test_what_a_gpu_is_asked_runs_on_a_cpu(
 ) -> None:
     sizes = {"--source": "8", "--tokens": "4", "--batch": "2", "--repeats": "1"}
     where = {"--device": "cpu", "--shapes": "tiny", "--out": str(tmp_path / "times.json")}
-    run("cuda", sizes | where, monkeypatch)
+    run("gpu", sizes | where, monkeypatch)
     printed, kept = capsys.readouterr().out, json.loads((tmp_path / "times.json").read_text())
     texts, grids = kept["tiny"], kept["grids"]
     assert {"full", "static 1", "softmax, leaving at 2", "state, adaptive"} <= {row["what"] for row in texts}

@@ -1,6 +1,6 @@
 """What an NVIDIA GPU reaches, in one run: microseconds a token at batch 1, and what a grid of rules costs at batch 256.
 
-    python examples/speed/cuda.py --out cuda.json
+    python examples/speed/gpu.py --out gpu.json
 
 At batch 1 each shape of T5 v1.1 has random bfloat16 weights, a source of 512 tokens and a text of 100: full depth,
 static exits, each measure asked at every layer without ever leaving, leaving at layer 2, and leaving at about a third
