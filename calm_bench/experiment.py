@@ -13,6 +13,7 @@ from calm_bench.decoding.rule import Rule
 from calm_bench.probes import Probe, Subject
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.records.store import Run
+from calm_bench.stages import identity
 from calm_bench.stages.beside import beside
 from calm_bench.stages.decode import adaptive, decode_all, make_rules
 from calm_bench.stages.grids import make_grids
@@ -22,6 +23,7 @@ from calm_bench.stages.probe import ask
 from calm_bench.stages.promise import certificates, foresee, frontier, make_promises, method_of
 from calm_bench.stages.score import Scored, score_all
 from calm_bench.stages.timing import measure_time, with_seconds
+from calm_bench.stages.trivial import trivial
 from calm_bench.tasks.task import Example, Task
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,8 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         quality=task.quality.name,
         similarity=task.similarity.name,
         metrics=[metric.description for metric in (task.quality, task.similarity, *task.beside.values())],
+        trivial=trivial(task, examples, statistics[outcomes.full], bootstrap_seed),
+        data=identity.of_files(config),
         beside=beside(scored, task.beside.values(), {outcomes.full, *certified}, bootstrap_seed),
         float32_agreement=float32_agreement(decoder, task, examples, rules),
         speed=speed.arms(timings, decoded.rules, bootstrap_seed).to_dict("records"),

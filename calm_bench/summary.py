@@ -34,7 +34,9 @@ def title(run: Run) -> list[str]:
     about, name = run.info["summary"], run.info["name"]
     what = f"{about['n']} examples, {about['layers']} decoder layers"
     metrics = f"score {about['quality']}, losses by {about['similarity']}"
-    return [str(run.info["config"].get("question") or name), f"{name}: {what}, {metrics}"]
+    baseline = about.get("trivial")
+    beside = f"; {baseline['name']}: {baseline['score']:.1f}" if baseline else ""
+    return [str(run.info["config"].get("question") or name), f"{name}: {what}, {metrics}{beside}"]
 
 
 def issued(run: Run) -> pd.DataFrame:
@@ -51,7 +53,12 @@ def _own(certificates: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers(run: Run, certificates: pd.DataFrame) -> list[str]:
-    """For each objective and tolerance the quickest rule that these certificates allow, with its numbers."""
+    """For each objective and tolerance the quickest rule that these certificates allow, with its numbers.
+
+    Where the full model is no better than what takes no model to write, that is said instead.
+    """
+    if words := _not_better_than_trivial(run):
+        return [words]
     frontier = named(run.read("frontier"), run.read("rules")).set_index("rule", drop=False)
     quality, layers = run.info["summary"]["quality"], run.info["summary"]["layers"]
     full = frontier[frontier["measure"] == "full"].iloc[0]
@@ -69,6 +76,15 @@ def answers(run: Run, certificates: pd.DataFrame) -> list[str]:
             f"against {full['score']:.1f}"
         )
     return sentences
+
+
+def _not_better_than_trivial(run: Run) -> str:
+    baseline = run.info["summary"].get("trivial")
+    if not baseline or baseline["beaten"]:
+        return ""
+    low, high = baseline["ahead_low"], baseline["ahead_high"]
+    ahead = f"{run.info['summary']['quality']} ahead by {baseline['ahead']:.1f} ({low:.1f} to {high:.1f})"
+    return f"the full model does not beat {baseline['name']} ({ahead}): what is certified below is not worth much"
 
 
 def _tolerance(row: pd.Series) -> str:

@@ -46,3 +46,14 @@ def test_a_certified_rule_that_is_slower_is_said_to_be(run: Run) -> None:
     assert all("(slower)" in line for line in table if "slower than" not in line)
     assert any(line.startswith("slower than full model, which loses nothing: ") for line in lines)
     assert any("slower than the full model: 0.80 times its speed" in line for line in lines)
+
+
+@pytest.mark.parametrize("beaten", [True, False])
+def test_a_model_no_better_than_a_trivial_text_is_not_advertised(beaten: bool, run: Run) -> None:
+    about = {"name": "a copy of the source", "score": 12.0, "ahead": 0.5, "ahead_low": -1.0, "ahead_high": 2.0}
+    run.info["summary"]["trivial"] = {**about, "beaten": beaten}
+    lines = summary.lines(run)
+    assert lines[1].endswith("; a copy of the source: 12.0")
+    assert any(line.startswith("the full model does not beat a copy of the source") for line in lines) is not beaten
+    assert any(line.startswith("textual δ = ") for line in lines) is beaten
+    assert any(line.startswith("rule ") for line in lines)

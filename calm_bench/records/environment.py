@@ -70,10 +70,13 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """The checkout's commit, with `-dirty` after it where files differ from it; None for an installed package."""
+    """The checkout's commit, with `-dirty` after it where files differ from it.
+
+    A copy without git's folder has what whoever copied it says (`CALM_BENCH_COMMIT`), an installed package none.
+    """
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None  # a .git further up would belong to somebody else's project
+    if not (root / ".git").exists():  # one further up would belong to somebody else's project
+        return os.environ.get("CALM_BENCH_COMMIT") or None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

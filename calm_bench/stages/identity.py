@@ -71,6 +71,18 @@ def of_splits(task: Task, *splits: str) -> list[str]:
     return [_digest_of(file).hex() for split in splits for file in files.get(split, ())]
 
 
+def of_files(config: Config) -> dict[str, str]:
+    """SHA-256 of every local data file that a run may read, by the option that names its folder and its own name."""
+    folders = {"task": config.task.path, "training": config.training.path}
+    return {
+        f"{group}.path/{file.name}": _digest_of(file).hex()
+        for group, path in folders.items()
+        if path is not None and Path(path).is_dir()
+        for files in local_files(path).values()
+        for file in files
+    }
+
+
 def _hash_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:

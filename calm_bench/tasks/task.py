@@ -111,6 +111,10 @@ class Task(ABC):
         """A decoded text as it is recorded and scored: in the writing of the references. Here it is that already."""
         return text
 
+    def trivial(self, examples: Sequence[Example]) -> tuple[str, list[str]] | None:
+        """What takes no model to write: in words, and the text for each example. None where the task names nothing."""
+        return None
+
     def merged(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Evaluation examples, once rows that belong together have become one. Here every row stands alone."""
         return examples

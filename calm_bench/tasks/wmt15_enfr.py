@@ -1,6 +1,6 @@
 """WMT15 English to French (section 5 of the CALM paper), and any set with the same columns, such as newstest2014."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calm_bench.tasks.task import Example, Task
@@ -15,3 +15,6 @@ class Wmt15EnFr(Task):
         english, french = row["translation"]["en"], row["translation"]["fr"]
         document = row_id.rpartition("#")[0] or None
         return Example(row_id, self.prompt + english, target=french, references=(french,), cluster=document)
+
+    def trivial(self, examples: Sequence[Example]) -> tuple[str, list[str]]:
+        return "a copy of the source", [example.source.removeprefix(self.prompt) for example in examples]

@@ -41,6 +41,19 @@ def test_a_row_becomes_the_same_text_for_training_and_evaluation(
     assert not task.has_split("train")
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_what_takes_no_model_to_write(name: str, build: Build, folder: Folder) -> None:
+    task = build(name, path=folder(test=[ROW[name]]))
+    examples = task.examples("test")
+    trivial = task.trivial(examples)
+    assert trivial is not None
+    words, (text,) = trivial
+    assert words.startswith(("a ", "the "))
+    assert text
+    assert not text.startswith(task.prompt)
+    assert text in examples[0].source.replace(". It", ".\nIt")  # nothing is made up
+
+
 @pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_splits_load_and_every_example_is_complete(name: str, build: Build) -> None:
     task = build(name, path=str(ASSETS / "data" / name))
