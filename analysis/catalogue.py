@@ -1,5 +1,6 @@
 """Every figure and table that records may allow, in the order of the index; each stands beside its function."""
 
+from analysis.plots.card import OUTPUTS as CARD
 from analysis.plots.coloured import OUTPUTS as COLOURED
 from analysis.plots.consistency import OUTPUTS as CONSISTENCY
 from analysis.plots.decay_points import OUTPUTS as DECAY_POINTS
@@ -17,6 +18,7 @@ from analysis.tables.lengths import OUTPUTS as LENGTHS
 from analysis.tables.state_copying import OUTPUTS as STATE_COPYING
 
 CATALOGUE = (
+    *CARD,
     *EFFICIENCY,
     *CERTIFIED,
     *LENGTHS,

@@ -53,7 +53,7 @@ RUNS = (
     "torchrun --nproc_per_node=4 -m calm_bench ",
 )
 CERTIFY, SWEEP, ANALYSE = "python -m calm_bench.certify ", "python -m calm_bench.sweep ", "python -m analysis "
-SPEED, AGENT = "python examples/speed/shape.py ", ("wandb sweep", "wandb agent")
+SCRIPT, AGENT = "python examples/", ("wandb sweep", "wandb agent")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_is_of_a_kind_that_is_tried_here() -> None:
-    kinds = ("python -m calm_bench", *RUNS, CERTIFY, SWEEP, ANALYSE.strip(), SPEED, *AGENT, "make ", *ELSEWHERE)
+    kinds = ("python -m calm_bench", *RUNS, CERTIFY, SWEEP, ANALYSE.strip(), SCRIPT, *AGENT, "make ", *ELSEWHERE)
     for page in PAGES:
         assert [command for command in commands(page) if not command.startswith(kinds)] == [], page.name
 
@@ -111,7 +111,7 @@ def test_the_record_is_drawn(checkout: Path, tmp_path: Path, command: str) -> No
 def test_what_is_named_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (cli.ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {target for command in starting("make ") for target in command.split()[1:]} <= targets
-    for command in starting(SPEED):
+    for command in starting(SCRIPT):
         script = (cli.ROOT / command.split()[1]).read_text()
         assert all(f'"{option}"' in script for option in re.findall(r"--\w+", command)), command
     for command in starting(*AGENT):

@@ -37,7 +37,7 @@ def coloured_text(frame: pd.DataFrame, layers: int, *, similarity: str = "simila
     heads = [
         part
         for name, text in (("source", first["source"]), ("reference", first["reference"]))
-        for part in _wrapped(f"{name}: {printable(str(text))}")
+        for part in wrapped(f"{name}: {printable(str(text))}")
     ]
     blocks = [
         (rows, lines_of(rows["piece"])) for _, rows in frame.groupby(["measure", "threshold"], sort=False, dropna=False)
@@ -48,25 +48,29 @@ def coloured_text(frame: pd.DataFrame, layers: int, *, similarity: str = "simila
         ax = fig.add_axes((0, 0, 1, 1), xlim=(0, 72 * style.PAGE), ylim=(height, 0))
         ax.set_axis_off()
         y = MARGIN + LINE / 2
-        _say(ax, y, style.caption(frame, f"text {printable(str(first['example_id']))}", width=style.PAGE), bold=True)
+        say(ax, y, style.caption(frame, f"text {printable(str(first['example_id']))}", width=style.PAGE), bold=True)
         for head in heads:
             y += LINE
-            _say(ax, y, head)
+            say(ax, y, head)
         colours = style.layer_colours(layers)
         for rows, lines in blocks:
             y += 1.3 * LINE
             exits = rows["exit_layer"].tolist()
             for line in lines:
                 for token, column, text in line:
-                    _token(ax, y, column, text, colours[exits[token] - 1])
+                    boxed(ax, y, column, text, colours[exits[token] - 1])
                 y += LINE
-            _say(ax, y + 0.1 * LINE, _said(rows.iloc[0], similarity), bold=True)
+            say(ax, y + 0.1 * LINE, _said(rows.iloc[0], similarity), bold=True)
             y += 0.3 * LINE
-        y += 1.3 * LINE
-        _say(ax, y, "exit layer")
-        for layer, pair in enumerate(colours, start=1):
-            _token(ax, y, 10 + 4 * layer, f" {layer} ", pair)
+        scale(ax, y + 1.3 * LINE, colours)
     return fig
+
+
+def scale(ax: Axes, y: float, colours: list[tuple[str, str]]) -> None:
+    """Which colour is which exit layer, in a line; y in points."""
+    say(ax, y, "exit layer")
+    for layer, pair in enumerate(colours, start=1):
+        boxed(ax, y, 10 + 4 * layer, f" {layer} ", pair)
 
 
 def lines_of(pieces: "pd.Series[str]") -> list[list[tuple[int, int, str]]]:
@@ -103,7 +107,8 @@ def _columns(text: str) -> int:
     )
 
 
-def _wrapped(text: str) -> list[str]:
+def wrapped(text: str) -> list[str]:
+    """A source or reference in a few lines as wide as the figure."""
     return textwrap.wrap(text, int(1.1 * WIDTH), max_lines=MOST_LINES, placeholder=" …")
 
 
@@ -115,12 +120,14 @@ def _said(row: pd.Series, similarity: str) -> str:
     )
 
 
-def _say(ax: Axes, y: float, text: str, *, bold: bool = False) -> None:
+def say(ax: Axes, y: float, text: str, *, bold: bool = False) -> None:
+    """A line of text at the left margin; y in points."""
     weight = "bold" if bold else "normal"
     ax.text(MARGIN, y, text, fontsize=FONT, weight=weight, va="center", parse_math=False)
 
 
-def _token(ax: Axes, y: float, column: int, text: str, colours: tuple[str, str]) -> None:
+def boxed(ax: Axes, y: float, column: int, text: str, colours: tuple[str, str]) -> None:
+    """A token in its place in a line, on the colour of its layer (background, ink); y in points."""
     background, ink = colours
     x = MARGIN + column * LETTER
     ax.add_patch(

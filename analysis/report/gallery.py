@@ -12,7 +12,14 @@ from analysis.report.drawing import inlined
 from analysis.style import COLUMN, PAGE
 
 QUESTIONS = {
-    "What does stopping early save?": ("frontier", "frontier-flops", "frontier-seconds", "seconds-saved", "efficiency"),
+    "What does stopping early save?": (
+        "card",
+        "frontier",
+        "frontier-flops",
+        "frontier-seconds",
+        "seconds-saved",
+        "efficiency",
+    ),
     "Do the promises hold?": ("certified", "consistency-textual", "consistency-risk", "broken-promises", "methods"),
     "Where do tokens leave?": ("exit-histogram", "exit-by-position", "coloured-text", "data"),
     "Can the confidence be trusted?": ("reliability", "classifier"),

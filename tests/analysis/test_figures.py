@@ -247,3 +247,21 @@ def test_promises_added_later_do_not_mix_with_the_runs_own(records: Records) -> 
     later = records.certificates.assign(method="naive", epsilon=0.3)
     both = pd.concat([records.certificates, later], ignore_index=True)
     pd.testing.assert_frame_equal(rules.own(both), records.certificates)
+
+
+def test_the_card_shows_the_quickest_certified_rule_whose_score_may_be_the_full_models(part: Records) -> None:
+    table = analysis.certified(part.certificates)
+    rows = part.frontier.set_index(["measure", "threshold"])
+    full = part.frontier.loc[part.frontier["measure"] == "full", "score"].iloc[0]
+    named = [(row.measure, row.threshold) for row in table.dropna(subset="threshold").itertuples()]
+    good = [rows.loc[rule] for rule in named if rows.loc[rule, "score_high"] >= full]
+    quickest = max(good, key=lambda row: (row["speedup"] if row["speedup"] > 0 else 0, row["flops_reduction"]))
+    (output,) = [output for output in CATALOGUE if output.stem == "card"]
+    drawn = output.make(part)
+    assert drawn.data["rule"].tolist() == [quickest["rule"]]
+    said = [text.get_text() for text in drawn.figure.axes[0].texts]
+    assert f"{quickest['mean_exit_layer']:.2f}" in said
+    assert f"{quickest['score']:.1f}" in said
+    flops = next(text for text in said if text.startswith("÷ "))
+    assert float(flops.removeprefix("÷ ")) > 0
+    assert any("Promised (ltt, " in text for text in said)
