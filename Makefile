@@ -23,7 +23,7 @@ fast: $(STAMP) ## Run the tests that take seconds
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 gpu: $(STAMP) ## Run the tests that need an NVIDIA GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 -m gpu
+	$(BIN)/python -m pytest -m gpu
 
 paper-sized: $(STAMP) ## Make up a record of CNN/DM's size (63 million tokens) and measure time and memory of each step
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.records.paper_sized

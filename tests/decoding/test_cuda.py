@@ -52,9 +52,9 @@ def copying_rules(kind: StateCopying) -> list[Rule]:
 @pytest.mark.parametrize(("executor", "batch_size"), [("grid", 1), ("grid", 4), ("cuda", 4)])
 def test_a_gpu_decodes_what_the_definition_says(executor: str, batch_size: int) -> None:
     model = random_t5()
-    sources, rules = random_sources(1, 5), every_rule(model.depth)
-    generations = Decoder(on_gpu(model), executor=executor).decode(sources, rules, 10, batch_size=batch_size)
-    assert compare(model, generations, sources, rules, 10) <= 2
+    sources, rules = random_sources(1, 3), every_rule(model.depth)
+    generations = Decoder(on_gpu(model), executor=executor).decode(sources, rules, 8, batch_size=batch_size)
+    assert compare(model, generations, sources, rules, 8) <= 2
 
 
 @pytest.mark.gpu
@@ -146,7 +146,7 @@ def test_longer_texts_and_sources_get_larger_buffers() -> None:
     model = random_t5(4)
     executor = Cuda(on_gpu(model), torch.float32)
     rules = [Rule.full(), Rule.adaptive(Softmax(), 0.2, Decay("none"))]
-    for length, positions in ((5, 8), (700, 150), (2_000, 20), (3, 300)):
+    for length, positions in ((5, 8), (700, 140), (2_000, 10), (3, 280)):
         source = [[*np.random.default_rng(length).integers(2, 100, length).tolist(), 1]]
         generations = executor.run(executor.encode(source), rules, positions)
         assert compare(model, generations, source, rules, positions) == 0
@@ -154,16 +154,16 @@ def test_longer_texts_and_sources_get_larger_buffers() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.slow
-def test_the_bundled_model_under_all_rules_of_the_demo() -> None:
+def test_the_bundled_model_under_67_rules() -> None:
     sentences = pd.read_parquet(ASSETS / "data/tatoeba_enfr/test.parquet")["translation"]
     model, gpu = load(str(ASSETS / "model")), load(str(ASSETS / "model"), device="cuda")
-    prompts = [f"translate English to French: {pair['en']}" for pair in sentences.sample(200, random_state=0)]
+    prompts = [f"translate English to French: {pair['en']}" for pair in sentences.sample(40, random_state=0)]
     sources = model.tokenize(prompts)
     rules = [Rule.full(), Rule.oracle(), *(Rule.static(layer) for layer in range(1, model.depth + 1))]
     for measure, tau in ((Softmax(), 4.0), (State(), 0.0), (Classifier(), 4.0)):
         rules += [Rule.adaptive(measure, step / 20, Decay("additive", tau)) for step in range(1, 20)]
     ours = Decoder(gpu, executor="cuda").decode(sources, rules, 48)
-    grids = Decoder(model).decode(sources, rules, 48, batch_size=100)
+    grids = Decoder(model).decode(sources, rules, 48)
     np.testing.assert_array_equal(ours.token_ids, grids.token_ids)
     np.testing.assert_array_equal(ours.exit_layers, grids.exit_layers)
     for rule in (0, 1, 20, 40, 60):
