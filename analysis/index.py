@@ -8,6 +8,7 @@ from typing import Any
 from analysis import outputs, report
 from analysis.load import Records
 from analysis.output import Output
+from calm_bench.progress import waiting
 
 
 def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list[outputs.Made], list[str]]:
@@ -23,7 +24,8 @@ def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list
     made, missing = outputs.make(records, out, more, {entry.name: entry for entry in before["made"]})
     page = outputs.state_of(records, *missing, *records.notes, *(file for entry in made for file in entry.files))
     if before["page"] != page or not (out / "index.html").exists():
-        report.write(records, out / "index.html", missing, made)
+        with waiting("writing the report"):
+            report.write(records, out / "index.html", missing, made)
     index = {
         "page": page,
         "runs": records.runs.drop(columns=["promises", "config"]).to_dict("records"),

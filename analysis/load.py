@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from analysis import folders, grouping, naming, places
 from analysis.folders import Finished
+from calm_bench import progress
 from calm_bench.errors import InputError
 
 IDENTITY = ("run_id", "name", "task", "model", "group")  # what every row says
@@ -162,7 +162,7 @@ def load(paths: Iterable[str | Path] | str | Path = (), *, wandb: str | None = N
     frames: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     answers: dict[str, list[pd.DataFrame]] = {}
     rows, stored = [], {}
-    for run in tqdm(grouped, desc="read", unit="run", delay=3, leave=False):
+    for run in progress.each(grouped, len(grouped), "read", "run"):
         try:
             run.check()
             read = {name: _tidy(run, name) for name in TABLES}

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from analysis import style, tables
 from analysis.catalogue import CATALOGUE
@@ -18,6 +17,7 @@ from analysis.load import Records
 from analysis.output import Drawn, Output
 from analysis.plots.decay import threshold_decay
 from analysis.scopes import Parts, Scope
+from calm_bench import progress
 from calm_bench.errors import InputError
 
 
@@ -65,14 +65,13 @@ def make(
         todo += [(output, label, part) for label, part in known[output.scope].items()]
         if not known[output.scope] and output.absent:
             missing.append(output.absent)
-    with tqdm(todo, desc="draw", unit="output", delay=3, leave=False) as bar:
-        for output, label, part in bar:
-            entry = _entry(output, label, part, out, before or {})
-            if isinstance(entry, Made):
-                made.append(entry)
-                missing += entry.said
-            else:
-                missing.append(entry)
+    for output, label, part in progress.each(todo, len(todo), "draw", "output"):
+        entry = _entry(output, label, part, out, before or {})
+        if isinstance(entry, Made):
+            made.append(entry)
+            missing += entry.said
+        else:
+            missing.append(entry)
     return made, missing
 
 

@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import shlex
-import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from calm_bench import compose, console, hub, multirun, processes, signals
+from calm_bench import compose, console, hub, multirun, processes, progress, signals
 from calm_bench.build import cause, require
 from calm_bench.config import Config
 from calm_bench.errors import InputError, JobFailed
@@ -87,9 +86,6 @@ def _job(composed: DictConfig) -> None:
         try:
             config = compose.resolve(composed)
             config.require_folders()
-            require(asdict(config.task))  # its classes need no torch, which takes seconds to import
-            hub.require(config.from_hub)
-            _quiet_libraries()
             if not processes.is_first():
                 _assist(config)
                 return
@@ -133,19 +129,37 @@ def _end_job(reason: str, status: int) -> NoReturn:
 
 
 def _run(config: Config) -> Run:
-    from calm_bench import lifecycle
+    from calm_bench import drawing
+    from calm_bench.earlier import finished
 
-    earlier = lifecycle.finished(config)
-    record = lifecycle.run(config, _command(), ended_early=lambda record: _mirror(config, record))
+    earlier = finished(config)
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
+    record = earlier if earlier and processes.count() == 1 else _made(config)
     console.say("\n".join(_answer(config, record)))  # the result first: what follows may fail, and costs nothing
     try:
         if config.figures:
-            _draw(record)
+            drawing.draw(record)
     finally:  # also where it is interrupted
         _mirror(config, record)
     return record
+
+
+def _made(config: Config) -> Run:
+    """The record, once everything that a run needs has been imported and found."""
+    _prepare(config)
+    from calm_bench import lifecycle
+
+    return lifecycle.run(config, _command(), ended_early=lambda record: _mirror(config, record))
+
+
+def _prepare(config: Config) -> None:
+    """Import what takes seconds, and ask the hub whether it answers; what cannot be is refused before."""
+    with progress.waiting("starting", after=0.0):
+        require(asdict(config.task))  # its classes need no torch, which takes seconds to import
+        hub.require(config.from_hub)
+        _quiet_libraries()
+        from calm_bench import lifecycle  # noqa: F401
 
 
 def _answer(config: Config, record: Run) -> list[str]:
@@ -165,6 +179,7 @@ def _answer(config: Config, record: Run) -> list[str]:
 
 def _assist(config: Config) -> None:
     """What a process beside the first one does, without a word."""
+    _prepare(config)
     from calm_bench import lifecycle
 
     lifecycle.assist(config)
@@ -185,28 +200,16 @@ def _mirror(config: Config, record: Run) -> None:
     mirror(record, group=config.name, wandb_id=wandb_id, **vars(config.tracking))
 
 
-def _draw(record: Run) -> None:
-    """Draw every figure and table that the record allows, in its folder, and say where; where it fails, say that."""
-    import analysis
-
-    folder = record.path / "figures"
-    try:
-        analysis.draw(analysis.load([record.path], quiet=True), folder)
-    except Exception as error:  # a full disk, a font, a text that cannot be drawn: the record is complete all the same
-        shutil.rmtree(folder, ignore_errors=True)
-        again = f"python -m analysis {record.path} --out {folder}"
-        log.warning("no figures: %s; once that is mended, `%s` draws them", cause(error), again)
-        return
-    console.say(f"report: {folder / 'index.html'}")
-
-
 def _quiet_libraries() -> None:
-    """No progress bars and hints of other libraries between our own lines."""
+    """No hints of other libraries between our own lines, and no bars but those of downloads on a terminal."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from huggingface_hub.utils.tqdm import enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # the hub's, too
+    if sys.stderr.isatty():
+        enable_progress_bars()  # a download shows how far along it is
     for noisy in ("httpx", "filelock", "absl", "datasets", "evaluate", "huggingface_hub", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 

@@ -11,6 +11,7 @@ from calm_bench.cost import speed
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.probes import Probe, Subject
+from calm_bench.progress import waiting
 from calm_bench.records.stage_cache import StageCache
 from calm_bench.records.store import Run
 from calm_bench.stages import identity
@@ -45,9 +46,10 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
     timings = measure_time(decoder, task, examples, rules, certified, recorded, config.timing, config.seed)
 
     record.write("rules", decoded.rules)
-    for name in ("examples", "tokens"):
-        record.stream(name, decoded.chunks.each(name))
-    record.stream("generations", scored.generations())
+    with waiting("writing texts and tokens"):
+        for name in ("examples", "tokens"):
+            record.stream(name, decoded.chunks.each(name))
+        record.stream("generations", scored.generations())
     record.write("exits", decoded.exits())
     for probe, answer in zip(probes, answers, strict=True):
         record.write(probe.name, answer, columns=probe.columns)
@@ -74,7 +76,8 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
 def data(config: Config) -> tuple[Task, list[Example]]:
     """The task, and its examples that are decoded and certified. Raises InputError."""
     task = build(config.task, Task)
-    examples = task.examples(task.split, config.limit)
+    with waiting("reading the data"):
+        examples = task.examples(task.split, config.limit)
     references = [example.references for example in examples]
     doubts = [metric.unsuited(references) for metric in (task.quality, task.similarity, *task.beside.values())]
     n_grids = len(config.measure) + ("static" in config.baselines)

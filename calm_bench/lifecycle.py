@@ -13,6 +13,7 @@ import torch
 
 from calm_bench import experiment, processes
 from calm_bench.config import Config
+from calm_bench.earlier import finished
 from calm_bench.errors import InputError
 from calm_bench.records.stage_cache import StageCache, locked
 from calm_bench.records.store import Run
@@ -58,15 +59,6 @@ def assist(config: Config) -> None:
         task, examples = experiment.data(config)
         if processes.agree(False):
             experiment.texts(config, StageCache(config.runs_dir), device, task, examples)
-
-
-def finished(config: Config) -> Run | None:
-    """The finished record of this very configuration, if there is one and it is not to be made again."""
-    folder = Path(config.runs_dir) / run_id(config)
-    if config.force or not (folder / "run.json").exists():
-        return None
-    record = Run.open(folder)
-    return record if record.status == "finished" else None
 
 
 def choose_device(wanted: str) -> str:

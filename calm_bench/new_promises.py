@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from calm_bench import console, summary
+from calm_bench import console, drawing, progress, summary
 from calm_bench.build import build
 from calm_bench.calibration import METHODS, Promise
 from calm_bench.config import CalibrationConfig
@@ -57,7 +57,7 @@ Choosing a tolerance after having seen its result is not covered by a promise: d
 
 New rows get a file of their own beside RUN/certificates.parquet, which RUN/run.json names together with the new
 sentences; a row that is there (same objective, delta, epsilon, measure, method and trial) stays as it is.
-`python -m analysis RUN --out RUN/figures` draws again.
+Where the run has figures and a report of its own (RUN/figures), they are drawn anew.
 W&B gets the record anew, under the id that it had there, if the run itself went to W&B.
 """
 
@@ -95,8 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = [_finished(folder) for folder in folders]  # every run is looked at before any is changed
         settings = [settings_of(run, changes) for run in runs]
         for run, wanted in zip(runs, settings, strict=True):
-            console.say("\n".join(add(run, wanted, given.allow)))
-            _mirror(run)
+            before = len(run.info["promises"])
+            *lines, place = add(run, wanted, given.allow)
+            console.say("\n".join(lines))
+            changed = Run.open(run.path)
+            if len(changed.info["promises"]) > before and drawing.folder(run).is_dir():
+                drawing.draw(changed)
+            console.say(place)
+            _mirror(changed)
     except InputError as error:
         console.complain(f"calm-bench: {error}")
         sys.exit(2)
@@ -154,7 +160,9 @@ def add(run: Run, settings: CalibrationConfig, allowed: Sequence[str] = ()) -> l
     with locked(run.path):
         run = Run.open(run.path)
         method = method_of(settings, within=("calm_bench.calibration", *allowed))
-        promises = make_promises(losses.outcomes(run), settings, method)
+        with progress.waiting("reading the losses"):
+            outcomes = losses.outcomes(run)
+        promises = make_promises(outcomes, settings, method)
         wanted = _keys(promises)
         there = _recorded(run.read("certificates"))
         lacking = [promise for promise in promises if not _keys([promise]).isin(there).all()]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
+
+from calm_bench.progress import Progress
 
 Source = Sequence[int]
 
@@ -66,7 +67,7 @@ def time_arms(
     generator = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     total = repeats * len(sources) * len(arms)
-    with thread_count(threads), tqdm(total=total, desc="time", unit="text") as bar:
+    with thread_count(threads), Progress(total, "time", "text") as bar:
         for arm in arms:
             for source in sorted(sources, key=len, reverse=True)[:warmup]:
                 arm.run(source)

@@ -12,6 +12,7 @@ from calm_bench.errors import InputError
 from calm_bench.models.checkpoint import Shapes, check_files, check_model, check_vocabulary, readable
 from calm_bench.models.learned import load_learned
 from calm_bench.models.model import EarlyExitModel
+from calm_bench.models.quiet import quietly
 from calm_bench.models.t5 import CLASSES, EarlyExitT5
 from calm_bench.models.t5_weights import head_is_tied
 from calm_bench.models.tokens import not_greedy
@@ -40,7 +41,7 @@ def load(name_or_path: str, device: str = "cpu") -> EarlyExitModel:
     _check_config(config, shapes, name_or_path)
     if folder.is_dir():
         check_vocabulary(folder)
-    with readable(_unreadable(name_or_path)):
+    with readable(_unreadable(name_or_path)), quietly():
         backbone, report = CLASSES[config.model_type].from_pretrained(
             name_or_path,
             config=config,

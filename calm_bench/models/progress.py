@@ -1,4 +1,4 @@
-"""What a person sees of a training: one bar, and a line for each evaluation."""
+"""What a person sees of a training: how far along it is, and a line for each evaluation."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from calm_bench import progress
 
 log = logging.getLogger(__name__)
 
 
 class Progress(TrainerCallback):
-    """A bar with step, loss and time left, on a terminal only; evaluations go to the log, `describe`d."""
+    """Step, loss and time left; evaluations go to the log, `describe`d."""
 
     def __init__(self, title: str, describe: Callable[[Mapping[str, float]], str]) -> None:
         self._title, self._describe = title, describe
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
         """Trainer's event; a training that goes on begins where it was."""
-        self._bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            desc=self._title,
-            unit="step",
-            dynamic_ncols=True,
-            disable=None if state.is_world_process_zero else True,  # None: where there is no terminal
-        )
+        shown = state.is_world_process_zero
+        self._bar = progress.Progress(state.max_steps, self._title, "step", done=state.global_step, shown=shown)
 
     def on_step_end(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: Any) -> None:
         """Trainer's event."""
@@ -38,14 +33,14 @@ class Progress(TrainerCallback):
     ) -> None:
         """Trainer's event, with a training loss or with what an evaluation found."""
         if "loss" in logs:
-            self._bar.set_postfix(loss=f"{logs['loss']:.4g}", refresh=False)
+            self._bar.about(f"loss {logs['loss']:.4g}")
 
     def on_evaluate(
         self, _: TrainingArguments, state: TrainerState, __: TrainerControl, metrics: Mapping[str, float], **___: Any
     ) -> None:
         """Trainer's event."""
         if state.is_world_process_zero:
-            with tqdm.external_write_mode():
+            with progress.around_a_line():
                 step = f"{self._title}, step {state.global_step} of {state.max_steps}"
                 log.info("%s: %s", step, self._describe(metrics))
 

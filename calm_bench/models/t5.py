@@ -22,6 +22,7 @@ from transformers import (
 from calm_bench.cost.flops import Shape
 from calm_bench.models import t5_modules, t5_weights
 from calm_bench.models.model import EarlyExitModel, Forced, GenerateCache, Learned
+from calm_bench.models.quiet import quietly
 from calm_bench.models.tokens import GenerationTokens
 from calm_bench.models.weights import Weights
 
@@ -153,8 +154,9 @@ class EarlyExitT5(EarlyExitModel):
         return ids
 
     def save(self, folder: Path, dtype: str = "float32") -> None:
-        copy.deepcopy(self.backbone).to(getattr(torch, dtype)).save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with quietly():
+            copy.deepcopy(self.backbone).to(getattr(torch, dtype)).save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
         for module in self.learned.values():
             cast(Learned, module).save(folder)
 

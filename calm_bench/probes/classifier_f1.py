@@ -58,7 +58,7 @@ class ClassifierF1(Probe):
         tokens = np.array([len(target) for target in targets], dtype=np.float64)
         # Of each layer and example: hits; false alarms + misses + 2 hits; tokens that disagree.
         both, either, wrong = np.zeros((3, model.depth - 1, len(examples)))
-        for batch in model.forced(subject.sources, targets):
+        for batch in subject.counted(model.forced(subject.sources, targets), self.name):
             text, final = batch.text.cpu().numpy(), batch.logits[batch.there].argmax(-1)
             for layer, states in enumerate(batch.states[1:]):
                 disagrees = model.head(states[batch.there]).argmax(-1) != final

@@ -60,7 +60,7 @@ class Perturbation(Probe):
         limit = task.max_new_tokens
         steps = [0, *(2**power for power in range(limit.bit_length()) if 2**power < limit)]
         found: dict[tuple[str, int], list[tuple[int, bool, list[int]]]] = {}
-        for batch in model.forced(subject.sources, texts):
+        for batch in subject.counted(model.forced(subject.sources, texts), self.name):
             first_layer = model.head(batch.states[1]) if model.depth > 1 else batch.logits
             wrong = {"sampled": batch.logits.topk(RANK, dim=-1).indices[..., -1], "layer": first_layer.argmax(-1)}
             for kind, tokens in wrong.items():

@@ -54,7 +54,7 @@ class Reliability(Probe):
         seen: dict[tuple[str, int], list[np.ndarray]] = {}
         text: list[np.ndarray] = []
         agrees: dict[int, list[np.ndarray]] = {}
-        for batch in model.forced(subject.sources, subject.texts):
+        for batch in subject.counted(model.forced(subject.sources, subject.texts), self.name):
             text.append(batch.text.cpu().numpy())
             final = batch.logits[batch.there].argmax(-1)
             states = [state[batch.there] for state in batch.states]

@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from tqdm import tqdm
 
 from calm_bench import processes
 from calm_bench.build import build
@@ -22,6 +21,7 @@ from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
 from calm_bench.models.model import EarlyExitModel
+from calm_bench.progress import Progress
 from calm_bench.records import exits, schema
 from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.stages import identity
@@ -155,7 +155,7 @@ def decode_all(
     total = sum(len(parts[number]) for number in mine)
     with (
         cache.hold_together("decode", key) as folder,
-        tqdm(total=total, desc=processes.label("decode"), unit="text", disable=not processes.is_first()) as bar,
+        Progress(total, processes.label("decode"), "text", shown=processes.is_first()) as bar,
     ):
         chunks = Chunks(folder, len(parts))
         for number in mine:

@@ -61,7 +61,7 @@ def make_grids(
         if processes.is_first() and not chunks.done(0):
             model = decoder.model
             tokens = model.tokenize(sources, task.max_source_tokens)
-            texts = full_texts(decoder, tokens, task.max_new_tokens)
+            texts = full_texts(decoder, tokens, task.max_new_tokens, title="texts for the grids")
             found: Grids = {}
             for measure, decay in measures:
                 rule = Rule.adaptive(measure, 1.0, decay, config.threshold.min_layer)

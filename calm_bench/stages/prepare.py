@@ -24,6 +24,7 @@ from calm_bench.models.pairs import Pair, TokenizedPairs
 from calm_bench.models.tokenizer import train_tokenizer
 from calm_bench.models.training import fine_tune, train_exit_classifier, train_mlp_classifier
 from calm_bench.probes.subject import full_texts
+from calm_bench.progress import each, waiting
 from calm_bench.records import seal
 from calm_bench.records.logged import LAYERS_FILE, LOSSES_FILE
 from calm_bench.records.stage_cache import StageCache
@@ -55,11 +56,13 @@ def prepare(
     if not config.training.trains:
         name = config.model.path or config.model.hub
         assert name is not None  # config.py has seen to it
-        model = load(name, device)
+        with waiting(f"loading {name}"):
+            model = load(name, device)
         _refuse_missing(config, model, name)
         return model, identity.of_model(name)
     require_splits(training_task, config.training.split)
-    left_out = _certified(config, task, training_task, cache)
+    with waiting("comparing the training data with what is certified"):
+        left_out = _certified(config, task, training_task, cache)
     key = _training_key(config, training_task, left_out)
     with cache.hold_together("train", key) as folder:
         if not _is_trained(folder / "model"):
@@ -119,16 +122,20 @@ def _train(
     """All training stages; `folder`/model appears when everything is done, and checkpoints are gone then."""
     torch.manual_seed(config.seed)
     settings = config.training
-    rows, validation = training_data(task, config.training.split, settings.evaluate_examples, left_out)
+    with waiting("reading the training data"):
+        rows, validation = training_data(task, config.training.split, settings.evaluate_examples, left_out)
     name = config.model.path or config.model.hub
     if name is not None:
-        model = load(name, device)
+        with waiting(f"loading {name}"):
+            model = load(name, device)
     else:
         scratch = {**vars(config.model.scratch)}
-        tokenizer = train_tokenizer(vocabulary_texts(task, rows), scratch.pop("vocab_size"))
+        with waiting("training the tokenizer"):
+            tokenizer = train_tokenizer(vocabulary_texts(task, rows), scratch.pop("vocab_size"))
         model = from_scratch(tokenizer, scratch, device)
     lengths = {"source": task.max_source_tokens, "target": task.max_new_tokens}
-    pairs = TokenizedPairs.kept(folder / "pairs", model, batches(rows), lengths)
+    counted = each(batches(rows), len(rows), "tokenise", "pair", lambda batch: len(batch["source"]))
+    pairs = TokenizedPairs.kept(folder / "pairs", model, counted, lengths)
     sources = model.tokenize([example.source for example in validation], task.max_source_tokens)
     targets = model.tokenize([example.target for example in validation], task.max_new_tokens)
     held_out = [{"input_ids": ids, "labels": labels} for ids, labels in zip(sources, targets, strict=True)]
@@ -174,7 +181,8 @@ def _train(
 
 def _own_pairs(model: EarlyExitModel, sources: list[list[int]], max_new_tokens: int) -> list[Pair]:
     """Each source with the full model's own text as its target."""
-    texts = full_texts(Decoder(model), sources, max_new_tokens, DECODED_TOGETHER)
+    title = "the model's own texts"
+    texts = full_texts(Decoder(model), sources, max_new_tokens, DECODED_TOGETHER, title)
     return [{"input_ids": source, "labels": text} for source, text in zip(sources, texts, strict=True)]
 
 

@@ -26,6 +26,7 @@ from calm_bench.calibration.parts import random_parts
 from calm_bench.calibration.promise import OBJECTIVES, Objective, Unit
 from calm_bench.config import CalibrationConfig
 from calm_bench.errors import InputError
+from calm_bench.progress import each
 from calm_bench.records.schema import CERTIFICATES
 from calm_bench.stages.score import Floats, Statistics
 
@@ -43,7 +44,7 @@ def frontier(outcomes: Outcomes, flops_t5: Floats, quality: Metric, statistics: 
     layers, layers_low, layers_high = bootstrap.ratio(outcomes.layers, outcomes.tokens, seed=seed, resamples=RESAMPLES)
     truly = replace(outcomes, flops=flops_t5)
     rows = []
-    for rule in range(len(outcomes.tokens)):
+    for rule in each(range(len(outcomes.tokens)), len(outcomes.tokens), "intervals", "rule"):
         low, high = quality.interval(statistics[rule], resamples=RESAMPLES, seed=seed)
         rows.append(
             {
@@ -83,7 +84,7 @@ def make_promises(outcomes: Outcomes, calibration: CalibrationConfig, method: Me
         unit=cast(Unit, about.unit),
         together=max(1, n_promises) if about.joint else 1,
     )
-    return list(promises(outcomes, tolerances, settings))
+    return list(each(promises(outcomes, tolerances, settings), n_promises, "certify", "promise"))
 
 
 def foresee(calibration: CalibrationConfig, n_grids: int, clusters: Sequence[str | None]) -> list[str]:

@@ -12,10 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from calm_bench import processes
 from calm_bench.calibration import Outcomes, cluster_numbers, risk_loss, textual_loss
+from calm_bench.progress import Progress
 from calm_bench.records import losses, schema
 from calm_bench.records.stage_cache import Chunks, StageCache
 
@@ -95,7 +95,7 @@ def score_all(decoded: Decoded, task: Task, cache: StageCache) -> Scored:
     mine = processes.share(decoded.chunks.count)
     with (
         cache.hold_together("score", {"texts": decoded.identity, **described}) as folder,
-        tqdm(total=len(mine), desc=processes.label("score"), unit="chunk", disable=not processes.is_first()) as bar,
+        Progress(len(mine), processes.label("score"), "chunk", shown=processes.is_first()) as bar,
     ):
         chunks = Chunks(folder, decoded.chunks.count)
         for number in mine:
