@@ -20,7 +20,10 @@ def representative(part: Records) -> pd.DataFrame:
 
 def _representative(part: Records) -> pd.DataFrame:
     measures = ordered(part.rules.loc[part.rules["kind"] == "adaptive", "measure"])
-    looser_first = certified(part).sort_values(["objective", "delta"], ascending=False, kind="stable")
+    whole = certified(part)
+    looser_first = whole[whole["measure"].isin(measures)].sort_values(
+        ["objective", "delta"], ascending=False, kind="stable"
+    )
     for _, rows in looser_first.groupby(["objective", "delta"], sort=False):
         chosen = rows.drop_duplicates("measure")
         if measures and set(measures) <= set(chosen["measure"]):

@@ -6,6 +6,7 @@ An experiment names its answer in its YAML (`answer: NAME`); promises are answer
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 
 from analysis import naming
 from analysis.answers import (
@@ -22,7 +23,7 @@ from analysis.load import Records
 from calm_bench.console import aligned
 from calm_bench.errors import InputError
 
-__all__ = ["ANSWERS", "Answer", "Question", "lines"]
+__all__ = ["ANSWERS", "Answer", "Answered", "Question", "answered", "lines"]
 
 WIDTH = 120  # letters of a line
 
@@ -38,26 +39,46 @@ ANSWERS = {
 """By the name that stands in an experiment's YAML."""
 
 
-def lines(records: Records, name: str | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Answered:
+    """A question that runs ask, whose runs these are, and its answer; where they cannot answer it, why not."""
+
+    question: str
+    about: str
+    answer: Answer | None
+    why_not: str = ""
+
+
+def answered(records: Records, name: str | None = None) -> list[Answered]:
     """The questions that these runs ask, each with its answer; runs that are one question's are answered together.
 
-    Runs whose answer are promises say nothing here. Of a question that its runs cannot answer the reason is said.
+    Runs whose answer are promises say nothing here.
 
     name: of the answer, whatever the runs' own.
     """
-    said: list[str] = []
+    found: list[Answered] = []
     for question, part in _asked(records, name):
-        about = part.runs.iloc[0]
+        first = part.runs.iloc[0]
         n, runs = int(part.frontier["n"].max()), len(part.runs)
         what = f"{n} examples, {part.layers} decoder layers, score {part.quality}, losses by {part.similarity}"
-        said += ["", str(about["config"].get("question") or about["name"])]
-        said.append(f"{about['group'] if runs == 1 else about['name']}, {runs} run{'s' * (runs > 1)}: {what}")
+        about = f"{first['group'] if runs == 1 else first['name']}, {runs} run{'s' * (runs > 1)}: {what}"
+        asked = str(first["config"].get("question") or first["name"])
         try:
-            found = question.answer(part)
+            found.append(Answered(asked, about, question.answer(part)))
         except InputError as error:
-            said.append(f"no answer: {error}")
+            found.append(Answered(asked, about, None, str(error)))
+    return found
+
+
+def lines(records: Records, name: str | None = None) -> list[str]:
+    """`answered` as lines of a terminal; of a question that its runs cannot answer the reason is said."""
+    said: list[str] = []
+    for one in answered(records, name):
+        said += ["", one.question, one.about]
+        if one.answer is None:
+            said.append(f"no answer: {one.why_not}")
             continue
-        said += [*map(_wrapped, found.sentences), "", *aligned(found.rows), _wrapped(found.note)]
+        said += [*map(_wrapped, one.answer.sentences), "", *aligned(one.answer.rows), _wrapped(one.answer.note)]
     return said[1:]
 
 

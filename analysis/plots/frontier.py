@@ -64,9 +64,12 @@ def frontiers(frames: dict[str, tuple[pd.DataFrame, str]], x: str = "mean_exit_l
     with style.context():
         fig, axes = style.figure(lines, columns, width=style.PAGE, height=0.5 + 2.3 * lines)
         for ax, (label, (frame, quality)) in zip(axes.flat, frames.items(), strict=False):
-            _panel(ax, frame[frame[x].notna() & frame["score"].notna()], x, None)
+            points = frame[frame[x].notna() & frame["score"].notna()]
+            far = _far(points, x)
+            _panel(ax, points[~points["measure"].isin(far)], x, None)
             ax.set_ylabel(f"{quality} (0 to 100)")
-            ax.set_title(style.wrapped(f"{label}, {style.counted(int(frame['n'].max()))}", style.PAGE / columns))
+            said = filter(None, (label, style.counted(int(frame["n"].max())), _outside(points, far, x)))
+            ax.set_title(style.wrapped(", ".join(said), style.PAGE / columns))
         for ax in axes.flat[len(frames) :]:
             ax.set_visible(False)
         fuller = max(axes.flat[: len(frames)], key=lambda ax: len(ax.get_legend_handles_labels()[1]))

@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import plots, pooling, rules, scopes, tables
+from analysis import answers, plots, pooling, rules, scopes, tables
 from analysis.load import Records
 from analysis.outputs import Made
 from analysis.report.drawing import inline_svg
@@ -41,6 +41,7 @@ def write(records: Records, path: Path, missing: list[str], made: Sequence[Made]
         .get_template("page.html.j2")
         .render(
             title=_title(records),
+            answers=answers.answered(records),
             groups=[_group(part, explored, path.parent) for part, explored in zip(parts.values(), data, strict=True)],
             data={"groups": data, "sliders": sliders},
             comparable=sum(table is not None for table in sliders) > 1,

@@ -236,6 +236,11 @@ def test_representative_rules_are_certified_where_they_can_be(part: Records) -> 
     whole = part.certificates.query("objective == 'textual' and delta == 0.25 and trial.isna()")
     if whole["threshold"].notna().all():
         assert set(picked["rule"]) == set(whole["rule"])
+    static = part.certificates.assign(
+        measure="static", rule=part.rules.loc[part.rules["kind"] == "static", "rule"].max()
+    )
+    both = replace(part, certificates=pd.concat([part.certificates, static], ignore_index=True))
+    assert set(rules.representative(both)["rule"]) == set(picked["rule"])
     nothing = rules.representative(replace(part, certificates=part.certificates.iloc[:0]))
     assert set(nothing["measure"]) == {"softmax", "state", "classifier"}
     shown = rules.shown(part, 12)

@@ -1,5 +1,6 @@
 """Tables: averages over trials, the published row under ours, and three formats that say the same."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis import Records, certified, classifier_f1, efficiency, load, state_copying, text_lengths
+from analysis.catalogue import CATALOGUE
 from analysis.tables import (
     Table,
     classifier_f1_shown,
@@ -229,3 +231,26 @@ def test_each_seed_has_its_own_row_and_trials_in_the_certified_table(write_run) 
     assert set(table["trials"]) == {50}
     assert not table.duplicated(["run_id", "objective", "delta", "measure"]).any()
     assert table["run_id"].value_counts().to_dict() == {"seed0": len(table) / 2, "seed1": len(table) / 2}
+
+
+def test_every_timed_arm_is_a_row_of_the_speed_table(write_run) -> None:
+    path = write_run(n=4)
+    about = json.loads((path / "run.json").read_text())
+    known = {"executor": "native", "n": 4, "encoder_milliseconds": 0.4, "same_texts": 1.0}
+    unknown = dict.fromkeys(("over_peer", "over_ideal", "gb_per_second", "bandwidth_share"))
+    arms = [("full", 8.0, 1.8, 1.0), ("softmax@0.5", 2.5, 1.2, 0.667)]
+    about["summary"]["speed"] = [
+        {"arm": arm, "mean_exit_layer": layers, "milliseconds": ms, "over_full": share, **known, **unknown}
+        for arm, layers, ms, share in arms
+    ]
+    (path / "run.json").write_text(json.dumps(about))
+    (output,) = [output for output in CATALOGUE if output.stem == "speed"]
+    table = output.make(load(path))
+    assert isinstance(table, Table)
+    assert table.shown[["one text", "layers", "ms", "/ full", "/ ideal"]].to_numpy().tolist() == [
+        ["full", "8.00", "1.80", "1.000", ""],
+        ["softmax@0.5", "2.50", "1.20", "0.667", ""],
+    ]
+    assert table.tidy["milliseconds"].tolist() == [1.8, 1.2]
+    with pytest.raises(InputError, match="no run was timed"):
+        output.make(load(write_run(run_id="untimed", n=4)))

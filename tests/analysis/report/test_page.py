@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
-from analysis import Records, load, report, rules, style
+from analysis import Records, answers, load, report, rules, style
 from analysis.report import explorer
 
 
@@ -137,3 +138,16 @@ def test_token_text_reads_on_its_colour(layers: int) -> None:
 def test_a_run_without_certificates_promises_nothing(write_run, tmp_path: Path) -> None:
     report.write(load(write_run(drop=("certificates",))), tmp_path / "index.html", [])
     assert "nothing is promised" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_question_is_answered_first_and_in_the_pages_own_words(write_run, tmp_path: Path) -> None:
+    config = {"answer": "oracle", "question": "How few layers would do, for <all>?"}
+    records = load(write_run(n=40, config=config))
+    report.write(records, tmp_path / "index.html", [])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    (found,) = answers.answered(records)
+    assert found.answer is not None
+    assert "How few layers would do, for &lt;all&gt;?" in page
+    assert "<all>" not in page
+    assert all(str(escape(sentence)) in page for sentence in found.answer.sentences)
+    assert page.index("How few layers would do") < page.index('id="group-1"')
