@@ -15,11 +15,13 @@ from analysis.tables.certified import OUTPUTS as CERTIFIED
 from analysis.tables.classifier_f1 import OUTPUTS as CLASSIFIER_F1
 from analysis.tables.efficiency import OUTPUTS as EFFICIENCY
 from analysis.tables.lengths import OUTPUTS as LENGTHS
+from analysis.tables.scores import OUTPUTS as SCORES
 from analysis.tables.speed import OUTPUTS as SPEED
 from analysis.tables.state_copying import OUTPUTS as STATE_COPYING
 
 CATALOGUE = (
     *CARD,
+    *SCORES,
     *EFFICIENCY,
     *CERTIFIED,
     *LENGTHS,

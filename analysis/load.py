@@ -32,7 +32,8 @@ class Records:
 
     runs: one row per run, with draw (its seeds in words: which repetition of its group it is), created, seed, command
         (what was typed to make it), config (the resolved one), layers (L of the model), quality (the score's name),
-        similarity (that of the losses, 1 - similarity), commit, hardware, promises (list of sentences) and folder.
+        similarity (that of the losses, 1 - similarity), trivial (the summary's entry for the trivial baseline, or
+        None), commit, hardware, promises (list of sentences) and folder.
     certificates: also with the score and the speedups of the certified rule, as `frontier` has them.
     probes: by its name, what each probe has answered in the runs that were asked for it; see `probe`.
     stored: by run_id, what is read only when it is asked for: `generations`, `tokens`, and the losses.
@@ -219,6 +220,7 @@ def _about(run: Finished) -> dict[str, Any]:
         "similarity": str(summary.get("similarity") or "similarity"),
         "commit": str(environment.get("git_commit") or ""),
         "hardware": str(gpu.get("name") or environment.get("cpu") or ""),
+        "trivial": summary.get("trivial"),
         "promises": list(run.about.get("promises") or []),
         "folder": str(run.folder),
     }

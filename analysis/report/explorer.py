@@ -42,6 +42,8 @@ def payload(part: Records, group: str, most_bytes: int = MAX_BYTES) -> dict[str,
     layers = int(part.runs["layers"].max())
     # Runs of one group have the same examples.
     described = part.examples.drop_duplicates("example").sort_values("example").to_dict("records")
+    if not all(run.has("tokens") for run in part.stored.values()):  # nor has it texts: see analysis/compact.py
+        described = []
     vocabulary: dict[str, int] = {}
     examples: list[dict[str, Any]] = []
     size, has_pieces = 0, True

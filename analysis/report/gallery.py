@@ -19,6 +19,7 @@ QUESTIONS = {
         "frontier-seconds",
         "seconds-saved",
         "efficiency",
+        "scores",
     ),
     "Do the promises hold?": ("certified", "consistency-textual", "consistency-risk", "broken-promises", "methods"),
     "Where do tokens leave?": ("exit-histogram", "exit-by-position", "coloured-text", "data"),

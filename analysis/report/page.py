@@ -21,6 +21,7 @@ from analysis.report.explorer import MAX_BYTES, link, payload
 from analysis.report.gallery import sections
 from analysis.report.promises import Tolerance, over_runs, tolerances, verdict
 from analysis.report.slider import slider
+from analysis.tables.scores import not_better
 from calm_bench.errors import InputError
 
 
@@ -82,7 +83,7 @@ def _group(part: Records, explored: dict[str, Any], folder: Path) -> dict[str, A
         "n": int(part.frontier["n"].max()),
         "layers": explored["layers"],
         "tolerances": promised,
-        "verdict": verdict(promised),
+        "verdict": " ".join(filter(None, [not_better(runs), verdict(promised)])),
         "over_runs": over_runs(promised),
         "certified": certified,
         "frontier": _frontier(part, explored["group"]),

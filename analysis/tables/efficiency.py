@@ -11,6 +11,7 @@ from analysis.spread import spread
 from analysis.style import ordered
 from analysis.tables.formats import Table, with_interval
 from analysis.tables.origins import OURS, PUBLISHED
+from analysis.tables.scores import not_better
 from calm_bench.errors import InputError
 
 KEYS = ["objective", "delta", "measure"]
@@ -138,7 +139,8 @@ def _rank(column: pd.Series) -> pd.Series:
 
 def _of(records: Records) -> Table:
     table = efficiency(records.certificates, records.runs)
-    return Table(table, efficiency_shown(table), efficiency_note(table), tuple(missing(table)))
+    note = " ".join(filter(None, [efficiency_note(table), not_better(records.runs)]))
+    return Table(table, efficiency_shown(table), note, tuple(missing(table)))
 
 
 OUTPUTS = (Output("efficiency", "Layers, FLOPs and speedup at each promise", "Table 2", _of, scopes.ordinary),)

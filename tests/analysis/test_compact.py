@@ -1,0 +1,50 @@
+"""A compact record has every number of the run, and none of its texts."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import load
+from analysis.compact import main
+from analysis.index import draw
+from calm_bench.records import Run
+from tests.analysis.conftest import WriteRun
+
+
+@pytest.fixture
+def both(write_run: WriteRun, tmp_path: Path) -> tuple[Run, Run]:
+    folder = write_run()
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "small")]) == 0
+    return Run.open(folder), Run.open(tmp_path / "small" / folder.name)
+
+
+def test_no_text_is_left_and_every_number_is(both: tuple[Run, Run]) -> None:
+    whole, small = both
+    texts = {"examples": ["source", "references"], "generations": ["prediction"]}
+    assert [name for name in whole.tables if name not in small.tables] == ["tokens"]
+    for name in small.tables:
+        left_out = texts.get(name, [])
+        frames = [run.read(name).drop(columns=left_out) for run in (whole, small)]
+        pd.testing.assert_frame_equal(*frames)
+        for column in left_out:
+            assert not small.read(name)[column].map(len).any()
+    words = set("".join(whole.read("examples")["source"]).split())
+    content = b"".join(file.read_bytes() for file in small.path.glob("*.parquet"))
+    assert not any(word.encode() in content for word in words if len(word) > 5)
+    assert {**small.info, "tables": 0, "partial": 0} == {**whole.info, "tables": 0, "partial": 0}
+
+
+def test_it_is_drawn_as_any_record_but_for_its_texts(both: tuple[Run, Run], tmp_path: Path) -> None:
+    made, missing = draw(load(both[1].path, quiet=True), tmp_path / "figures")
+    whole, _ = draw(load(both[0].path, quiet=True), tmp_path / "whole")
+    assert {one.stem for one in whole} - {one.stem for one in made} == {"coloured-text"}
+    assert any("no tokens with their text" in line for line in missing)
+    assert (tmp_path / "figures/efficiency.md").read_text() == (tmp_path / "whole/efficiency.md").read_text()
+
+
+def test_nothing_to_make_smaller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs").mkdir()
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "small")]) == 2
+    assert "no finished run" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()
