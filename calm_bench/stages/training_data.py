@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import datasets
 
 HELD_OUT = 0.1  # of the training split at most, where the validation split is not free
-LETTERS = 10_000_000  # that a vocabulary is learnt from; more of them cost minutes and gigabytes
+LETTERS = 5_000_000  # that a vocabulary is learnt from; more of them cost minutes and gigabytes
 FOR_GRIDS = 1000  # rows of a split, a tenth of it at most, that no learned measure is trained on
 
 
