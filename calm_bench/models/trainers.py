@@ -25,7 +25,7 @@ from calm_bench.models.loss import (
 from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import ByLength
-from calm_bench.models.stopping_loss import StoppingLoss, agreement_loss
+from calm_bench.models.stopping_loss import Predictions, StoppingLoss, prediction_loss
 
 Score = Callable[[EarlyExitModel], float]
 
@@ -135,13 +135,13 @@ class FrozenWithMlpClassifier(nn.Module):
     """The frozen model with fresh networks that learn where to stop along its own texts.
 
     Attributes:
-        loss: what is minimised, of the networks' `log_odds` and where the layers agree with the full model.
+        loss: what is minimised, of the networks' `log_odds` and what the layers predict.
     """
 
     def __init__(self, model: EarlyExitModel, hidden: int) -> None:
         super().__init__()
         self.classifier = MlpClassifier(model.width, model.depth, hidden).to(model.device)
-        self.loss: StoppingLoss = agreement_loss
+        self.loss: StoppingLoss = prediction_loss
         self._frozen = [model.backbone.eval()]  # as in FrozenWithClassifier
 
     def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
@@ -151,5 +151,5 @@ class FrozenWithMlpClassifier(nn.Module):
             outputs = t5(**inputs, output_hidden_states=True, use_cache=False)
             there = labels != IGNORED
             states = [state[there] for state in outputs.decoder_hidden_states[:-1]]
-            agrees = torch.stack([layer_logits(t5, state).argmax(-1) == labels[there] for state in states[1:]])
-        return {"loss": self.loss(self.classifier.log_odds(states), agrees)}
+            seen = Predictions.of((layer_logits(t5, state) for state in states[1:]), labels[there])
+        return {"loss": self.loss(self.classifier.log_odds(states), seen)}

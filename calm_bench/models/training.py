@@ -30,7 +30,7 @@ from calm_bench.models.loss import layer_weights
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import Pairs
 from calm_bench.models.progress import Progress
-from calm_bench.models.stopping_loss import agreement_loss, stopping_loss
+from calm_bench.models.stopping_loss import prediction_loss, stopping_loss
 from calm_bench.models.trainers import (
     ClassifierTrainer,
     FrozenWithClassifier,
@@ -130,10 +130,10 @@ def train_mlp_classifier(
 ) -> History:
     """Give the model an MLP classifier, trained with everything else frozen.
 
-    One half of the steps teaches it where layers agree with the full model, the other what stopping there costs
-    (`stopping_loss`), at a third of the rate. Each is AdamW with weight decay 0.01 and no clipping, its rate rising for
-    a twentieth of the steps and falling to zero along a cosine, and leaves its checkpoint of the best validation loss,
-    of ten. All is in float32.
+    One half of the steps teaches it what the layers predict, the other what stopping there costs (`stopping_loss`), at
+    a third of the rate. Each is AdamW with weight decay 0.01 and no clipping, its rate rising for a twentieth of the
+    steps and falling to zero along a cosine, and leaves its checkpoint of the best validation loss, of ten. All is in
+    float32.
 
     The labels of `rows` and `validation` are the full model's own texts, ended or cut as it wrote them. `folder` is as
     in `fine_tune`, and so is what becomes of an interrupted call.
@@ -141,7 +141,7 @@ def train_mlp_classifier(
     module = FrozenWithMlpClassifier(model, settings.mlp_classifier_hidden)
     steps = (settings.mlp_classifier_steps + 1) // 2
     history: History = []
-    for begun, loss, share in ((0, agreement_loss, 1.0), (steps, stopping_loss, 1 / 3)):
+    for begun, loss, share in ((0, prediction_loss, 1.0), (steps, stopping_loss, 1 / 3)):
         module.loss = loss
         name = loss.__name__.removesuffix("_loss")
         rate = {
