@@ -73,7 +73,7 @@ def _contrary(largest: dict[float, float]) -> str:
     falling = [step for tau, step in largest.items() if tau]
     if 0.0 not in largest or not falling or min(falling) < largest[0.0]:
         return ""
-    return "no falling threshold has a smaller largest step, unlike the paper's Fig. 2c"
+    return "no falling threshold has a smaller largest step here"
 
 
 def _of(part: Records) -> Drawn:
