@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from analysis import answers
 from analysis.index import draw
 from analysis.listing import listing
 from analysis.load import load
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         console.complain(f"error: --out {options.out}: cannot be written ({error.strerror or error})")
         return 2
+    if said := answers.lines(records):
+        console.say("\n".join([*said, ""]))
     for line in missing:
         console.say(f"missing: {line}")
     runs = len(records.runs)

@@ -195,6 +195,23 @@ def test_what_is_there_already_is_not_shown_again(run: Run) -> None:
     assert not [line for line in again(run) if line.startswith("textual")]
 
 
+def test_figures_that_are_there_are_drawn_anew_where_promises_are_new(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(new_promises.drawing, "draw", lambda record: drawn.append(len(record.info["promises"])))
+    before = len(run.info["promises"])
+    new_promises.main([str(run.path), "calibration.risk=[0.25]"])
+    assert drawn == []  # the run has none
+    (run.path / "figures").mkdir()
+    new_promises.main([str(run.path), "calibration.risk=[0.25]"])
+    assert drawn == []  # nothing is new
+    new_promises.main([str(run.path), "calibration.risk=[0.26]"])
+    assert len(drawn) == 1
+    assert drawn[0] > before
+    assert capsys.readouterr().out.splitlines()[-1] == f"run: {run.path}"
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -307,6 +324,8 @@ def test_the_command_on_a_real_record(tiny_checkpoint: Path, tmp_path: Path) -> 
     assert done.stdout.splitlines()[-1] == f"run: {folder}"
     assert len(json.loads((tmp_path / folder / "run.json").read_text())["promises"]) == 20 + 10 + 20
 
-    again = cli.run(*short, cwd=tmp_path)  # the main command shows them too
-    assert again.returncode == 0, again.stderr
+    program = "import sys; from calm_bench.__main__ import main; main(); assert 'torch' not in sys.modules"
+    words = [sys.executable, "-c", program, *short]  # a finished run is recognised before torch is imported
+    again = subprocess.run(words, cwd=tmp_path, env=cli.environment(), check=True, capture_output=True, text=True)
     assert "finished before" in again.stderr
+    assert again.stdout.splitlines()[-1] == f"run: {folder}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def answer(part: Records) -> Answer:
     if not measures:
         raise InputError("no rule of a measure was timed (timing.examples above 0)")
     n = int(next(iter(measures.values()))["n"])
+    near = {round(arm["mean_exit_layer"]) for arm in measures.values()}
     sentences = [_at_full_depth(others)] if {GENERATE, PEER} & others.keys() else []
     theirs = paper.table2()
     theirs["share"] = theirs["speedup"] * theirs["layers"] / 8
@@ -50,7 +51,8 @@ def answer(part: Records) -> Answer:
     if grids := [f"{row['measure']} {row['ratio']:.1f}" for row in summary.get("grids", [])]:
         sentences.append(f"a grid in one pass is so many times faster than its rules one by one: {', '.join(grids)}")
     note = f"{NOTE}; the paper's shares: speedup / (8 / layers) over the tasks and tolerances of Table 2, on a TPU"
-    return Answer(tuple(sentences), rows([*others.values(), *measures.values()]), note)
+    shown = [arm for arm in others.values() if _is_shown(arm, near)]
+    return Answer(tuple(sentences), rows([*shown, *measures.values()]), note)
 
 
 def _that_matter(part: Records, arms: Sequence[Arm]) -> tuple[dict[str, Arm], dict[str, Arm]]:
@@ -66,6 +68,14 @@ def _that_matter(part: Records, arms: Sequence[Arm]) -> tuple[dict[str, Arm], di
         elif rule["rule"] in certified or rule["measure"] not in measures:
             measures[str(rule["measure"])] = arm
     return others, measures
+
+
+def _is_shown(arm: Arm, near: Collection[int]) -> bool:
+    """Of static layers those that the measures are near to, of the loop in torch the full model."""
+    name = str(arm["arm"])
+    if name.startswith("static@"):
+        return name in {f"static@{layer}" for layer in near}
+    return not name.endswith(", loop") or name == "full, loop"
 
 
 def _at_full_depth(arms: Mapping[str, Arm]) -> str:
