@@ -49,7 +49,7 @@ def exit_by_position(exits: pd.DataFrame, layers: int, *, least: int = 20) -> Fi
 
     exits: rows of exits.parquet, one rule per measure. Bands are 95% normal intervals of the mean. Positions that
     fewer than `least` texts reach are left out, because their mean says more about those texts than about the
-    position.
+    position. Seeds write texts of the same sources, which count once.
 
     Raises:
         InputError: no tokens, or no position that `least` texts reach.
@@ -59,10 +59,12 @@ def exit_by_position(exits: pd.DataFrame, layers: int, *, least: int = 20) -> Fi
         fig, axes = style.figure(height=2.5)
         ax = axes[0, 0]
         means = by_position(exits, ["measure"])
-        means = means[means["n_tokens"] >= least]
+        seeds = means["measure"].map(exits.groupby("measure")["run_id"].nunique())
+        means = means.assign(n_texts=means["n_tokens"] / seeds)
+        means = means[means["n_texts"] >= least]
         for measure in style.ordered(exits["measure"]):
             rows = means[means["measure"] == measure]
-            mean, half = rows["mean_exit_layer"], 1.96 * rows["exit_layer_sd"].fillna(0.0) / np.sqrt(rows["n_tokens"])
+            mean, half = rows["mean_exit_layer"], 1.96 * rows["exit_layer_sd"].fillna(0.0) / np.sqrt(rows["n_texts"])
             colour, marker = style.look(measure)
             steps = rows["position"] + 1
             ax.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.12, linewidth=0)

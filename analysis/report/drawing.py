@@ -30,7 +30,8 @@ def inlined(svg: str, label: str) -> Markup:
     prefix = hashlib.sha256(label.encode()).hexdigest()[:6]
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}", svg)
-    return _scaled(svg.replace('style="fill: #ffffff"/>', 'style="fill: none"/>'), label)
+    svg = svg.replace('style="fill: #ffffff"/>', 'style="fill: none"/>')
+    return _scaled(svg.replace("stroke: #ffffff", "stroke: var(--paper)"), label)
 
 
 def _scaled(svg: str, label: str) -> Markup:

@@ -171,6 +171,9 @@ def test_positions_that_few_texts_reach_are_left_out(part: Records) -> None:
     reached = tokens.groupby("position").size()
     assert steps.max() == reached[reached >= 10].index.max() + 1
     assert means[0] == pytest.approx(tokens.query("position == 0")["exit_layer"].mean())
+    twice = pd.concat([exits, exits.assign(run_id="another seed")])
+    (both,) = analysis.exit_by_position(twice, 8, least=10).axes
+    np.testing.assert_allclose(lines(both)["softmax, λ = 0.5"], (steps, means))
     with pytest.raises(InputError, match="no position is reached by 100 texts"):
         analysis.exit_by_position(exits, 8, least=100)
 
