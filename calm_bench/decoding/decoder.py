@@ -19,10 +19,7 @@ from calm_bench.models.model import EarlyExitModel
 log = logging.getLogger(__name__)
 Source = Sequence[int]
 GRID = "grid"
-DRAFTING = (
-    "speculative",
-    GRID,
-)  # a speculative rule alone: the grid knows what comes of it, not its time
+SPECULATIVE = "speculative"
 DTYPES: tuple[str, ...] = get_args(DecodingDtype)
 
 
@@ -62,7 +59,7 @@ class Decoder:
 
     def serving(self, rule: Rule, *, alone: bool = False) -> Executor:
         """The executor for a rule: among other rules and texts, or `alone`, one text at a time."""
-        for executor in self._available(DRAFTING) if alone and rule.drafts else self._candidates(alone):
+        for executor in self._candidates(alone, bool(rule.drafts)):
             if (reason := executor.refuses(rule)) is None:
                 return executor
             self._log(f"the {executor.name} executor does not decode {rule.name}: {reason}")
@@ -115,10 +112,16 @@ class Decoder:
             on_batch(len(batch))
         return result
 
-    def _candidates(self, alone: bool = False) -> Iterator[Executor]:
-        """The executors that are available, best first; the grid is always one of them."""
+    def _candidates(self, alone: bool = False, drafts: bool = False) -> Iterator[Executor]:
+        """The executors that are available, best first; the grid is always one of them.
+
+        What comes of drafts the grid knows, but not their time, so alone they are given to all others before.
+        """
         best = ALONE[self.model.device.type] if alone else (GRID,)
-        return self._available(best if self.executor == "auto" else (self.executor, GRID))
+        names = best if self.executor == "auto" else (self.executor, GRID)
+        if alone and drafts:
+            names = (*(name for name in names if name != GRID), SPECULATIVE, GRID)
+        return self._available(names)
 
     def _available(self, names: Sequence[str]) -> Iterator[Executor]:
         for name in names:

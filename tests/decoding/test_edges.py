@@ -71,11 +71,12 @@ def test_nan_stops_and_says_where(decode: Decode, measure: Softmax | State | Cla
         decode_reference(model, [5, 1], rule, 4)
 
 
-def test_nan_stops_the_full_model(decode: Decode) -> None:
+@pytest.mark.parametrize("rule", [Rule.full(), Rule.speculative(1, 2)])
+def test_nan_stops_what_runs_all_layers(decode: Decode, rule: Rule) -> None:
     model = random_t5()
     model.backbone.decoder.block[3].layer[2].DenseReluDense.wo.weight.data[:] = torch.nan
     with pytest.raises(FloatingPointError, match="NaN at layer 4, position 0"):
-        decode(model, [[5, 1]], [Rule.full()], 4)
+        decode(model, [[5, 1]], [rule], 4)
 
 
 @pytest.mark.parametrize(("rule", "words"), [(Rule.static(9), "at most 4"), (Rule("x", min_layer=0), "at least 1")])

@@ -81,8 +81,6 @@ class Native:
         return None
 
     def refuses(self, rule: Rule) -> str | None:
-        if rule.drafts:
-            return "it has no code for drafts"
         if rule.measure is None or type(rule.measure) in MEASURES:
             return None
         return f"it has no code for the measure {rule.measure.name}"
@@ -142,6 +140,9 @@ class Native:
         rule.check_layers(depth)
         made = CRule(last_layer=rule.last_layer or depth, state_copying=KINDS.index(rule.state_copying))
         measure = rule.measure
+        if rule.drafts:
+            made.drafts, made.first_layer = rule.drafts, rule.min_layer
+            return made
         if measure is None:
             made.measure, made.first_layer = ORACLE if rule.is_oracle else NEVER, depth + 1
             return made

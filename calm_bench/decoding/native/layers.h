@@ -110,26 +110,31 @@ static void encoder_layer(const Model *m, const Layer *w, float *x, int S, const
     feed_forward(m, w, x, S, b);
 }
 
-/* x = d^(i-1) to d^i at position t, in place; `past` and `cross` are the layer's, bias (H, N + UNIT) by N - 1 - distance.
-   Positions that have skipped the layer wait until it is reached: then all their keys and values are one product. */
-static void decoder_layer(const Model *m, const Layer *w, float *x, int t, int N, const Memory *past, int32_t *filled,
-                          const Memory *cross, int S, const Buffers *b) {
+/* x (n, d) = d^(i-1) to d^i at the positions from t on, in place, each attending to those up to its own; `past` and `cross`
+   are the layer's, bias (H, N + UNIT) by N - 1 - distance. Positions that have skipped the layer wait until it is reached:
+   then all their keys and values are one product. */
+static void decoder_layer(const Model *m, const Layer *w, float *x, int n, int t, int N, const Memory *past,
+                          int32_t *filled, const Memory *cross, int S, const Buffers *b) {
     const int a = m->attention, waiting = t - *filled;
-    if (waiting) {
+    if (waiting > 0) {
         const Matrix kv = rows_from(w->qkv, a);
         product(&kv, b->left + (size_t)*filled * m->d, m->d, b->qkv, 2 * a, waiting, SET); /* (waiting, 2 a) */
         remember(m, b->qkv, 2 * a, waiting, past, *filled);
     }
-    rms_norm(m, x, b->normed, 1);
-    product(&w->qkv, b->normed, 0, b->qkv, 0, 1, SET); /* (3 a) */
-    remember(m, b->qkv + a, 0, 1, past, t);
-    *filled = t + 1;
+    rms_norm(m, x, b->normed, n);
+    product(&w->qkv, b->normed, m->d, b->qkv, 3 * a, n, SET); /* (n, 3 a) */
+    remember(m, b->qkv + a, 3 * a, n, past, t);
+    *filled = t + n;
     for (int head = 0; head < m->heads; head++)
-        attend(m, head, b->qkv, past, t + 1, b->bias + head * (N + UNIT) + N - 1 - t, b->scores, b->mixed);
-    product(&w->out, b->mixed, 0, x, 0, 1, ADD); /* (d) */
-    rms_norm(m, x, b->normed, 1);
-    product(&w->cross_query, b->normed, 0, b->qkv, 0, 1, SET); /* (a) */
-    for (int head = 0; head < m->heads; head++) attend(m, head, b->qkv, cross, S, NULL, b->scores, b->mixed);
-    product(&w->cross_out, b->mixed, 0, x, 0, 1, ADD); /* (d) */
-    feed_forward(m, w, x, 1, b);
+        for (int i = 0; i < n; i++)
+            attend(m, head, b->qkv + (size_t)i * 3 * a, past, t + i + 1, b->bias + head * (N + UNIT) + N - 1 - t - i,
+                   b->scores, b->mixed + (size_t)i * a);
+    product(&w->out, b->mixed, a, x, m->d, n, ADD); /* (n, d) */
+    rms_norm(m, x, b->normed, n);
+    product(&w->cross_query, b->normed, m->d, b->qkv, a, n, SET); /* (n, a) */
+    for (int head = 0; head < m->heads; head++)
+        for (int i = 0; i < n; i++)
+            attend(m, head, b->qkv + (size_t)i * a, cross, S, NULL, b->scores, b->mixed + (size_t)i * a);
+    product(&w->cross_out, b->mixed, a, x, m->d, n, ADD); /* (n, d) */
+    feed_forward(m, w, x, n, b);
 }

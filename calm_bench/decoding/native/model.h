@@ -47,6 +47,7 @@ typedef struct {
     const Probe *probes;      /* (L) of LEARNED */
     int32_t measure, first_layer, last_layer, state_copying;
     int32_t k, memory_layer, token_from_set; /* of SOFTMAX_TOPK */
+    int32_t drafts; /* of a speculative rule, exits after `first_layer`; else 0 */
 } Rule;
 
 typedef struct {
@@ -72,4 +73,5 @@ typedef struct {
     float *keys, *values;                         /* of L layers */
     uint8_t *codes;                               /* (d) */
     int32_t *filled, *set;                        /* (L): positions that a layer has keys for; (V): best tokens */
+    int32_t *drafts;                              /* (N) */
 } Buffers;

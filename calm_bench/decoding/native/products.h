@@ -22,6 +22,7 @@
 #define WIDTH 4
 #define BLOCK 3
 #endif
+#define FEW (BLOCK / 2 + BLOCK % 2) /* rows, at most, that are not worth the sums of a whole BLOCK */
 #define VECTORS 4 /* of outputs in a panel: enough independent sums to hide the latency of a multiply-add */
 #define PANEL (VECTORS * WIDTH)
 #define UNIT 64
@@ -129,13 +130,17 @@ static void product(const Matrix *m, const float *x, int dx, float *y, int dy, i
         for (int i = 0; i < n; i += BLOCK) {
             const float *in = x + (size_t)i * dx;
             float *out = y + (size_t)i * dy + row;
-            switch (n - i > 1 ? 3 + m->type : m->type) {
+            const int left = n - i;
+            switch (m->type + 3 * (left > 1) + 3 * (left > FEW)) {
             case FLOAT32: panel(m, FLOAT32, 1, row, in, dx, out, dy, 1, how); break;
             case BFLOAT16: panel(m, BFLOAT16, 1, row, in, dx, out, dy, 1, how); break;
             case INT8: panel(m, INT8, 1, row, in, dx, out, dy, 1, how); break;
-            case 3 + FLOAT32: panel(m, FLOAT32, BLOCK, row, in, dx, out, dy, n - i, how); break;
-            case 3 + BFLOAT16: panel(m, BFLOAT16, BLOCK, row, in, dx, out, dy, n - i, how); break;
-            case 3 + INT8: panel(m, INT8, BLOCK, row, in, dx, out, dy, n - i, how); break;
+            case 3 + FLOAT32: panel(m, FLOAT32, FEW, row, in, dx, out, dy, left, how); break;
+            case 3 + BFLOAT16: panel(m, BFLOAT16, FEW, row, in, dx, out, dy, left, how); break;
+            case 3 + INT8: panel(m, INT8, FEW, row, in, dx, out, dy, left, how); break;
+            case 6 + FLOAT32: panel(m, FLOAT32, BLOCK, row, in, dx, out, dy, left, how); break;
+            case 6 + BFLOAT16: panel(m, BFLOAT16, BLOCK, row, in, dx, out, dy, left, how); break;
+            case 6 + INT8: panel(m, INT8, BLOCK, row, in, dx, out, dy, left, how); break;
             }
         }
 }

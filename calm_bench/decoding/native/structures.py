@@ -37,7 +37,7 @@ class CRule(Structure):
         ("thresholds", c_void_p),
         ("probes", POINTER(Probe)),
         *((name, c_int32) for name in ("measure", "first_layer", "last_layer", "state_copying")),
-        *((name, c_int32) for name in ("k", "memory_layer", "token_from_set")),
+        *((name, c_int32) for name in ("k", "memory_layer", "token_from_set", "drafts")),
     ]
 
 

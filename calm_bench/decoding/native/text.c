@@ -39,6 +39,7 @@ static size_t lay_out(const Model *m, int S, int N, char *memory, Buffers *b) {
     b->codes = take(&memory, d);
     b->filled = take(&memory, m->depth);
     b->set = take(&memory, V);
+    b->drafts = take(&memory, rows);
     return memory - start;
 }
 
@@ -151,17 +152,30 @@ static void copy_state(const Model *m, int kind, int exit_layer, int t, int N, B
     }
 }
 
+/* Whether a state after a layer is NaN, which the text then says */
+static int broken(const Model *m, const float *state, int layer, Text *text) {
+    const int is_nan = isnan(dot(state, state, m->d));
+    if (is_nan) text->broken_layer = layer;
+    return is_nan;
+}
+
+/* x (n, d), the states of the positions from t on, to those after a layer of the decoder */
+static void run_layer(const Model *m, int layer, float *keys, float *values, int S, float *x, int n, int t, int N, Buffers *b,
+                      Text *text) {
+    const Memory past = of_layer(m, b->keys, b->values, N, layer), cross = of_layer(m, keys, values, S, layer);
+    decoder_layer(m, m->decoder + layer - 1, x, n, t, N, &past, b->filled + layer - 1, &cross, S, b);
+    text->layers++;
+}
+
 /* Run layers until the rule leaves, or all of them where it wants the true state; returns the exit layer, 0 for NaN */
 static int run_layers(const Model *m, const Rule *rule, float *keys, float *values, int S, int t, int N, Buffers *b,
                       Text *text, int *token) {
     const int to_the_end = rule->state_copying == TRUE_STATE;
     int exit_layer = 0;
     for (int layer = 1; layer <= m->depth && (!exit_layer || to_the_end); layer++) {
-        const Memory past = of_layer(m, b->keys, b->values, N, layer), cross = of_layer(m, keys, values, S, layer);
         float *state = b->states + (size_t)layer * m->d, confidence;
         memcpy(state, state - m->d, 4 * m->d);
-        decoder_layer(m, m->decoder + layer - 1, state, t, N, &past, b->filled + layer - 1, &cross, S, b);
-        text->layers++;
+        run_layer(m, layer, keys, values, S, state, 1, t, N, b, text);
         if (exit_layer) continue;
         if (layer == rule->last_layer) {
             exit_layer = layer;
@@ -173,7 +187,7 @@ static int run_layers(const Model *m, const Rule *rule, float *keys, float *valu
         }
         if (layer < rule->first_layer) continue;
         confidence = ask(m, rule, layer, t, b, text, token);
-        if (isnan(confidence) || isnan(dot(state, state, m->d))) {
+        if (isnan(confidence) || broken(m, state, layer, text)) {
             text->broken_layer = layer;
             return 0;
         }
@@ -185,35 +199,70 @@ static int run_layers(const Model *m, const Rule *rule, float *keys, float *valu
     return exit_layer;
 }
 
+static int ends(const Model *m, int token) {
+    for (int i = 0; i < m->n_ends; i++)
+        if (token == m->ends[i]) return 1;
+    return 0;
+}
+
+/* A text token by token, each through layers until the rule leaves; returns the number of tokens */
+static int write_by_exits(const Model *m, const Rule *rule, float *keys, float *values, int S, int N, Buffers *b, Text *text) {
+    for (int t = 0, previous = m->start; t < N; t++) {
+        int token = -1;
+        memcpy(b->states, m->embedding + (size_t)previous * m->d, 4 * m->d);
+        int exit_layer = run_layers(m, rule, keys, values, S, t, N, b, text, &token);
+        if (!exit_layer) return t;
+        if (rule->measure == ORACLE) exit_layer = earliest_agreeing_layer(m, b, text, &token);
+        const float *state = b->states + (size_t)exit_layer * m->d;
+        if (broken(m, state, exit_layer, text)) return t;
+        if (token < 0) token = token_of(m, state, b, text);
+        copy_state(m, rule->state_copying, exit_layer, t, N, b);
+        text->tokens[t] = previous = token;
+        text->exit_layers[t] = exit_layer;
+        if (ends(m, token)) return t + 1;
+    }
+    return N;
+}
+
+/* The full model's text, drafted by exits after the rule's first layer (`speculative.py`): that layer and those below run
+   one position at a time, those above over all drafts at once; returns the number of tokens */
+static int write_by_drafts(const Model *m, const Rule *rule, float *keys, float *values, int S, int N, Buffers *b, Text *text) {
+    const int draft_layer = rule->first_layer;
+    for (int t = 0, sure = m->start; t < N;) { /* `sure` is the last token that is the full model's, read at position t */
+        const int rows = rule->drafts + 1 < N - t ? rule->drafts + 1 : N - t;
+        for (int i = 0; i < rows; i++) { /* row i reads the draft of row i - 1 */
+            float *state = b->states + (size_t)i * m->d;
+            memcpy(state, m->embedding + (size_t)(i ? b->drafts[i - 1] : sure) * m->d, 4 * m->d);
+            for (int layer = 1; layer <= draft_layer; layer++)
+                run_layer(m, layer, keys, values, S, state, 1, t + i, N, b, text);
+            if (broken(m, state, draft_layer, text)) return t + i;
+            b->drafts[i] = i < rule->drafts ? token_of(m, state, b, text) : -1;
+        }
+        for (int layer = draft_layer + 1; layer <= m->depth; layer++)
+            run_layer(m, layer, keys, values, S, b->states, rows, t, N, b, text);
+        for (int i = 0, kept = 1; i < rows && kept; i++, t++) {
+            const float *state = b->states + (size_t)i * m->d;
+            if (broken(m, state, m->depth, text)) return t;
+            text->tokens[t] = sure = token_of(m, state, b, text);
+            kept = sure == b->drafts[i];
+            text->exit_layers[t] = kept ? draft_layer : m->depth;
+            if (ends(m, sure)) return t + 1;
+        }
+    }
+    return N;
+}
+
 /* Decode a source that `encode` has seen; returns the number of tokens, at most N */
 int32_t decode(const Model *m, const Rule *rule, float *keys, float *values, int32_t S, int32_t N, char *memory, Text *text) {
     Buffers b;
     lay_out(m, S, N, memory, &b);
     memset(b.filled, 0, 4 * m->depth);
-    memset(b.mixed, 0, 4 * m->attention);
+    memset(b.mixed, 0, 4 * (size_t)m->attention * ((rule->drafts < N ? rule->drafts : N) + 1)); /* pads heads with zeros */
     for (int head = 0; head < m->heads; head++)
         for (int i = 0; i < N; i++) {
             const int distance = N - 1 - i < m->far ? N - 1 - i : m->far;
             b.bias[head * (N + UNIT) + i] = m->decoder_bias[head * (m->far + 1) + distance];
         }
-    for (int t = 0, previous = m->start; t < N; t++) {
-        int token = -1;
-        memcpy(b.states, m->embedding + (size_t)previous * m->d, 4 * m->d);
-        text->confidences[t] = NAN;
-        int exit_layer = run_layers(m, rule, keys, values, S, t, N, &b, text, &token);
-        if (!exit_layer) return t;
-        if (rule->measure == ORACLE) exit_layer = earliest_agreeing_layer(m, &b, text, &token);
-        const float *state = b.states + (size_t)exit_layer * m->d;
-        if (isnan(dot(state, state, m->d))) {
-            text->broken_layer = exit_layer;
-            return t;
-        }
-        if (token < 0) token = token_of(m, state, &b, text);
-        copy_state(m, rule->state_copying, exit_layer, t, N, &b);
-        text->tokens[t] = previous = token;
-        text->exit_layers[t] = exit_layer;
-        for (int i = 0; i < m->n_ends; i++)
-            if (token == m->ends[i]) return t + 1;
-    }
-    return N;
+    for (int t = 0; t < N; t++) text->confidences[t] = NAN;
+    return (rule->drafts ? write_by_drafts : write_by_exits)(m, rule, keys, values, S, N, &b, text);
 }

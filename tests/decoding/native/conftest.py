@@ -15,8 +15,9 @@ COPYING = ("exit_state", "first_state", "projected_kv", "true_state")
 
 
 def rules_of_all_kinds(depth: int) -> list[Rule]:
-    """Every measure, decay and kind of state copying, the oracle, the full model and each static layer."""
+    """Every measure, decay and kind of state copying, the oracle, the full model, static layers, and drafts."""
     rules = [Rule.full(), *(Rule.static(layer) for layer in range(1, depth + 1))]
+    rules += [Rule.speculative(layer, drafts) for layer in (1, depth - 1) for drafts in (1, 3, 20)]
     rules += [Rule.oracle(copying) for copying in COPYING]  # type: ignore[arg-type]
     for measure in MEASURES:
         for copying, form in zip(COPYING, ("additive", "multiplicative", "none", "none"), strict=True):
