@@ -8,13 +8,17 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast gpu lowest lint types clean
+.PHONY: help demo figures test fast gpu lowest lint types clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP) ## Decode, certify, time and draw the bundled demo: no network, account or GPU needed
 	$(BIN)/python -m calm_bench
+
+figures: $(STAMP) ## Draw the reference results again from their records, and the tables of docs/results.md: no model
+	$(BIN)/python -m analysis analysis/reference --out figures
+	$(BIN)/python -m analysis.results docs/results.md analysis/reference figures
 
 test: $(STAMP) ## Run every test; calm_bench/calibration must be covered completely
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=calm_bench/calibration --cov-fail-under=100

@@ -77,7 +77,7 @@ def make(
 
 def _entry(output: Output, label: str, part: Records, out: Path, before: Mapping[str, Made]) -> Made | str:
     """What was made of one part, or why it could not be."""
-    name = "-".join([output.stem, *([_file_safe(label)] if label else [])])
+    name = name_of(output, label)
     title = ", ".join([output.title, *([label] if label else [])])
     if output.lone:
         part = part.one()
@@ -123,6 +123,11 @@ def _code() -> bytes:
             if file.suffix in (".py", ".csv", ".j2", ".js", ".css"):
                 digest.update(file.read_bytes())
     return digest.digest()
+
+
+def name_of(output: Output, label: str) -> str:
+    """What an output of the part with this label is called, as are its files."""
+    return "-".join([output.stem, *([_file_safe(label)] if label else [])])
 
 
 def _used(table: tables.Table, commands: dict[str, str]) -> dict[str, str]:

@@ -20,6 +20,10 @@ class Table:
     note: str
     missing: tuple[str, ...] = ()
 
+    def markdown(self) -> str:
+        """Its text cells as a table of Markdown."""
+        return str(self.shown.to_markdown(index=False, disable_numparse=True, stralign="left"))
+
 
 def write_table(stem: Path, table: Table, commands: Commands) -> tuple[str, ...]:
     """Write STEM.csv, STEM.md and STEM.tex; the file names.
@@ -28,10 +32,9 @@ def write_table(stem: Path, table: Table, commands: Commands) -> tuple[str, ...]
     """
     csv, markdown, latex = (stem.with_suffix(f".{kind}") for kind in ("csv", "md", "tex"))
     table.tidy.to_csv(csv, index=False)
-    text = table.shown.to_markdown(index=False, disable_numparse=True, stralign="left")
     made = [f"{command or UNKNOWN}  # {run_id}" for run_id, command in commands.items()]
     block = "\n".join(["```", *made, "```"])
-    markdown.write_text(f"{text}\n\n{table.note}\n\nMade by:\n\n{block}\n", encoding="utf-8")
+    markdown.write_text(f"{table.markdown()}\n\n{table.note}\n\nMade by:\n\n{block}\n", encoding="utf-8")
     body = table.shown.rename(columns=_escaped).map(lambda cell: _escaped(str(cell)))
     rules = body.style.hide(axis="index").to_latex(hrules=True, column_format="l" * body.shape[1])
     rules = rules.replace("δ", "$\\delta$")
