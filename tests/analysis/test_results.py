@@ -11,14 +11,14 @@ from calm_bench.errors import InputError
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "analysis" / "reference"
 PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if "<!-- end -->" in page.read_text(encoding="utf-8")]
-PAGE = "# Words\n\n<!-- efficiency -->\nold\n<!-- end -->\n\nmore words\n"
+PAGE = "# Words\n\n<!-- efficiency -->\nSTALE\n<!-- end -->\n\nmore words\n"
 
 
 def test_a_table_takes_the_place_of_what_stood_there(records: Records) -> None:
     page = results.filled(PAGE, records)
     assert page.startswith("# Words\n\n<!-- efficiency -->\n\n| ")
     assert page.endswith("<!-- end -->\n\nmore words\n")
-    assert "old" not in page
+    assert "STALE" not in page
     assert results.filled(page, records) == page
 
 
