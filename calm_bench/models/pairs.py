@@ -89,8 +89,11 @@ class ByLength(Sampler[int]):
     """
 
     def __init__(self, pairs: Pairs, together: int, seed: int) -> None:
-        """`together`: pairs a step, in all processes and accumulated batches."""
-        self._lengths = np.array([sum(map(len, pairs[index].values())) for index in range(len(pairs))])
+        """`together`: pairs a step, in all processes and accumulated batches. `mean_targets`: target tokens a pair."""
+        sides = np.array(
+            [[len(pair["input_ids"]), len(pair["labels"])] for pair in map(pairs.__getitem__, range(len(pairs)))]
+        )
+        self._lengths, self.mean_targets = sides.sum(1), float(sides[:, 1].mean())
         self._together, self._seed, self._epoch = together, seed, 0
 
     def set_epoch(self, epoch: int) -> None:

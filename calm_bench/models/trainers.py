@@ -31,20 +31,28 @@ Score = Callable[[EarlyExitModel], float]
 
 
 class ReadsByLength(Trainer):
-    """Trainer whose steps have pairs of about one length."""
+    """Trainer whose steps have pairs of about one length, and in whose loss every target token weighs alike.
+
+    A batch's loss is a mean over its target tokens, which `share` makes a part of the sum over all: a batch of short
+    texts has few tokens, and those would weigh more.
+    """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         about = self.args
         together = about.train_batch_size * about.gradient_accumulation_steps * about.world_size
-        return ByLength(train_dataset or self.train_dataset, together, about.seed)
+        sampler = ByLength(train_dataset or self.train_dataset, together, about.seed)
+        self._targets = about.train_batch_size * sampler.mean_targets
+        return sampler
+
+    def share(self, labels: Tensor) -> Tensor:
+        """Target tokens of a batch that trains, over those of a mean batch."""
+        return (labels != IGNORED).sum() / self._targets
 
 
 class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
     """Seq2SeqTrainer with the layer-weighted loss, evaluated by the full model's score and by each layer's loss.
 
-    A batch's loss is a mean over its target tokens, and a step's is the mean over its batches: those accumulated, and
-    those of other processes. That is the loss of one large batch where all hold equally many tokens; where they do not,
-    a token of a short batch weighs more.
+    A step's loss is the mean over its batches: those accumulated, and those of other processes.
     """
 
     model_accepts_loss_kwargs: bool
@@ -68,7 +76,7 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
             outputs = model(**inputs, output_hidden_states=True, use_cache=False)
         with self.accelerator.autocast():  # Trainer's own covers the model's call, and the early layers' heads are ours
             losses = layer_losses(t5, outputs, labels, exit_layers)
-        return losses @ self._weights.to(labels.device)
+        return losses @ self._weights.to(labels.device) * self.share(labels)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The full model's score; each layer's loss and agreement; and `eval_loss`, weighted as in training.
@@ -106,6 +114,10 @@ class ClassifierTrainer(ReadsByLength):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.model_accepts_loss_kwargs = False
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any, **options: Any) -> Any:
+        found = super().compute_loss(model, inputs, *arguments, **options)
+        return found * self.share(inputs["labels"]) if model.training else found
 
 
 class FrozenWithClassifier(nn.Module):
