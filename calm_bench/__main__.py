@@ -9,7 +9,6 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -101,24 +100,26 @@ def _job(composed: DictConfig) -> None:
             multirun.leave(Path(hydra_config.sweep.dir), record.path, hydra_config.job.num)
         elif (sweep := multirun.sweep_folder(config.runs_dir)) is not None:
             multirun.leave(sweep, record.path, record.run_id)
-            console.say("\n".join(_together(multirun.left(sweep))))
+            _end_together(sweep)
         console.say(f"run: {record.path}")
 
 
 def _end_multirun() -> None:
     """After the jobs of a multirun: what they say together."""
-    if multirun.Multirun.folder is not None and (lines := _together(multirun.left(multirun.Multirun.folder))):
-        console.say("\n".join(lines))
+    if multirun.Multirun.folder is not None:
+        _end_together(multirun.Multirun.folder)
 
 
-def _together(records: Sequence[Path]) -> list[str]:
-    """The answer or the ranking of several records; a line of why there is none, where that fails."""
+def _end_together(folder: Path) -> None:
+    """The answer or the ranking of the runs that have left their records there; why there is none, where that fails."""
     from analysis.ending import ending
 
     try:
-        return ending(records)
+        lines = ending(multirun.left(folder))
     except Exception as error:  # the records are complete all the same
-        return [f"no ranking: {cause(error)}"]
+        lines = [f"no ranking: {cause(error)}"]
+    if lines:
+        console.say("\n".join(lines))
 
 
 def _end_job(reason: str, status: int) -> NoReturn:
