@@ -23,6 +23,8 @@ class Softmax(Measure):
 
 def gap(logits: Tensor) -> Tensor:
     """The largest probability less the second largest, (n,), of logits (n, at least 2)."""
-    top = logits.topk(2, dim=-1).values
-    probability = (top - logits.logsumexp(-1, keepdim=True)).exp()
-    return probability[:, 0] - probability[:, 1]
+    top, best = logits.max(dim=-1, keepdim=True)
+    weights = (logits - top).exp_()
+    total = weights.sum(-1)
+    second = weights.scatter_(-1, best, 0.0).amax(-1)
+    return (1 - second) / total

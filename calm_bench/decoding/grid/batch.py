@@ -10,7 +10,7 @@ as a row of its own. `reference.py` says what all this must compute.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,7 +27,6 @@ from calm_bench.decoding.layer import Context, Layers, embed, head, keys_values,
 from calm_bench.decoding.rule import Rule
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.measures.asking import LayerPass, index_like
-from calm_bench.measures.measure import Measure
 from calm_bench.models.weights import Weights
 
 Ints = NDArray[np.int64]
@@ -62,22 +61,20 @@ class Groups:
 class Batch:
     """The texts of one batch as they are being written.
 
-    A *pair* is an example and a rule. `pair_row[p]` is the row that writes its text; pairs that have ended are dropped.
+    A *pair* is an example and a rule, `pair` its number; those that have ended are dropped. `pair_row` is the row that
+    writes its text.
     """
 
     def __init__(self, weights: Weights, context: Context, rules: Sequence[Rule], max_new_tokens: int) -> None:
         self.weights, self.examples = weights, context.examples
         self.plan = Plan(rules, weights.depth, max_new_tokens)
         self.result = Generations.empty(self.examples, len(rules), max_new_tokens)
-        self.cache = KeyValueCache(
-            self.examples, weights.depth, weights.heads, weights.d_kv, weights.device, weights.dtype
-        )
+        self.cache = KeyValueCache(weights, self.examples, max_new_tokens)
         self.layers = Layers(weights, context, max_new_tokens)
         self.head = partial(head, weights)
         self.ends = np.array(weights.tokens.ends)
-        self.pair_example = np.repeat(np.arange(self.examples), len(rules))
-        self.pair_rule = np.tile(np.arange(len(rules)), self.examples)
-        self.pair_row = self.pair_example.copy()
+        self.pair = np.arange(self.examples * len(rules))
+        self.pair_row, self.pair_rule = np.divmod(self.pair, len(rules))
         self.pair_kept = np.zeros_like(self.pair_row)  # drafts kept since the full model's last token
         self.row_example = np.arange(self.examples)
         self.row_slot = np.arange(self.examples)
@@ -96,43 +93,39 @@ class Batch:
             oracles = np.flatnonzero(self.plan.oracles[self.pair_rule])
             exit_layer[oracles] = visits.earliest_agreeing_layers(self.pair_row[oracles])
         groups, group = self._grouped(visits, exit_layer)
-        where = self.pair_example, self.pair_rule, step
-        self.result.token_ids[where] = groups.token[group]
-        self.result.exit_layers[where] = self._drafted(visits, groups.token[group], exit_layer)
-        self.result.confidences[where] = confidence
+        tokens, where = groups.token[group], self.pair * len(self.plan.thresholds) + step
+        self.result.token_ids.reshape(-1)[where] = tokens
+        self.result.exit_layers.reshape(-1)[where] = self._drafted(visits, tokens, exit_layer)
+        self.result.confidences.reshape(-1)[where] = confidence
         self._go_on(visits, groups, group)
 
     def _run_layers(self, visits: Visits) -> tuple[Ints, Floats]:
         """Run layers until all pairs have left; where each pair left and how confident it was."""
-        plan, rule = self.plan, self.pair_rule
-        undecided = np.ones(len(rule), np.bool_)
+        plan, rule, row = self.plan, self.pair_rule, self.pair_row
         exit_layer = np.zeros(len(rule), np.int64)
         confidence = np.full(len(rule), np.nan, np.float32)
-        last = plan.last[rule]
+        staying, running_on = np.arange(len(rule)), np.flatnonzero(plan.runs_on[rule])
         rows = self._rows(visits.step, np.arange(len(self.row_token)))
         state = embed(self.weights, self.cache.tensor(self.row_token))
         for layer in range(1, self.weights.depth + 1):
             previous, state = state, self.layers.run(layer, state, rows)
             passed = LayerPass(layer, rows.number, state, previous, visits.step)
             visits.add(passed)
-            leaving, questions = undecided & (last == layer), []
-            for measure, asks, users in zip(plan.measures, plan.asks, plan.users, strict=True):
+            rules = rule[staying]
+            for index, measure in enumerate(plan.measures):
                 if measure.remembers(layer):
-                    visits.asking.show(measure, passed.only(np.unique(self.pair_row[undecided & users[rule]])))
-                asking = np.flatnonzero(undecided & asks[layer - 1][rule])
-                if len(asking):
-                    questions.append((measure, asking))
-            for passing, values in self._ask(questions, passed, visits):
-                leaving[passing] = True
-                confidence[passing] = values
-            if not leaving.any():
-                continue
-            exit_layer[leaving] = layer
-            undecided &= ~leaving
-            staying = undecided | plan.runs_on[rule]
-            if not staying.any():
+                    users = staying[plan.measure[rules] == index]
+                    visits.asking.show(measure, passed.only(_distinct(row[users], len(self.row_token))))
+            asking = staying[plan.asks[layer - 1, rules]]
+            if len(asking):
+                passing, confidence[passing] = self._ask(asking, passed, visits)
+                exit_layer[passing] = layer
+            exit_layer[staying[plan.last[rules] == layer]] = layer
+            staying = staying[exit_layer[staying] == 0]
+            running = np.concatenate([staying, running_on])
+            if not len(running):
                 break
-            going_on = _distinct(self.pair_row[staying], len(self.row_token))
+            going_on = _distinct(row[running], len(self.row_token))
             if len(going_on) < len(rows.number):
                 state = state[self.cache.tensor(np.searchsorted(rows.number, going_on))]
                 rows = self._rows(visits.step, going_on)
@@ -141,28 +134,31 @@ class Batch:
     def _rows(self, step: int, number: Ints) -> Rows:
         return Rows.of(number, step, self.cache, self.row_slot[number], self.row_example[number], self.examples)
 
-    def _ask(
-        self, questions: Sequence[tuple[Measure, Ints]], passed: LayerPass, visits: Visits
-    ) -> Iterator[tuple[Ints, Floats]]:
-        """Of the pairs that ask each measure, which are confident enough to leave, and their confidences."""
-        rows = len(self.row_token)
-        asking = [(measure, passed.only(_distinct(self.pair_row[pairs], rows))) for measure, pairs in questions]
-        answers = visits.asking.ask_all(asking) if asking else []
-        by_row = np.empty(rows, np.float32)
-        for (measure, pairs), answer in zip(questions, answers, strict=True):
-            by_row[answer.rows] = answer.confidence
-            confidence = by_row[self.pair_row[pairs]]
-            passes = confidence >= self.plan.thresholds[visits.step, self.pair_rule[pairs]]
-            if (measure.needs_logits or measure.own_token) and passes.any():
-                visits.know_tokens(measure, int(self.plan.author[self.pair_rule[pairs[0]]]), answer)
-            yield pairs[passes], confidence[passes]
+    def _ask(self, pairs: Ints, passed: LayerPass, visits: Visits) -> tuple[Ints, Floats]:
+        """Which of the asking pairs are confident enough to leave, and their confidences."""
+        plan, rule, row = self.plan, self.pair_rule[pairs], self.pair_row[pairs]
+        measure = plan.measure[rule]
+        shape = len(plan.measures), len(self.row_token)
+        asked, by_row = np.zeros(shape, np.bool_), np.empty(shape, np.float32)
+        asked[measure, row] = True
+        indices = np.flatnonzero(asked.any(1)).tolist()
+        questions = [(plan.measures[index], passed.only(np.flatnonzero(asked[index]))) for index in indices]
+        answers = visits.asking.ask_all(questions)
+        for index, answer in zip(indices, answers, strict=True):
+            by_row[index, answer.rows] = answer.confidence
+        confidence = by_row[measure, row]
+        passes = confidence >= plan.thresholds[visits.step][rule]
+        for index, (asking, _), answer in zip(indices, questions, answers, strict=True):
+            if (asking.needs_logits or asking.own_token) and passes[measure == index].any():
+                visits.know_tokens(asking, index + 1 if asking.own_token else 0, answer)
+        return pairs[passes], confidence[passes]
 
     def _grouped(self, visits: Visits, exit_layer: Ints) -> tuple[Groups, Ints]:
         """The groups in which the rules of each row leave it, and which of them each pair is in, (pairs,)."""
         plan, rule = self.plan, self.pair_rule
         shape = len(self.row_token), self.weights.depth + 1, len(KINDS), len(plan.measures) + 1
         author = np.where(exit_layer < plan.last[rule], plan.author[rule], 0)
-        exits = np.ravel_multi_index((self.pair_row, exit_layer, plan.copying[rule], author), shape)
+        exits = ((self.pair_row * shape[1] + exit_layer) * shape[2] + plan.copying[rule]) * shape[3] + author
         exits, group = _numbered(exits, math.prod(shape))
         parent, layer, copying, author = np.unravel_index(exits, shape)
         state = visits.states(parent, layer)
@@ -170,6 +166,8 @@ class Batch:
 
     def _drafted(self, visits: Visits, tokens: Ints, exit_layer: Ints) -> Ints:
         """The exit layers, with the drafting layer where a speculative rule's draft was the token that it wrote."""
+        if not self.plan.drafts.any():
+            return exit_layer
         drafting, drafts = self.plan.drafting[self.pair_rule], self.plan.drafts[self.pair_rule]
         kept = np.zeros(len(tokens), np.bool_)
         for layer in np.unique(drafting[drafting > 0]):
@@ -184,9 +182,8 @@ class Batch:
         if not goes_on.all():
             ended = np.setdiff1d(groups.parent, groups.parent[goes_on])
             self.cache.release(self.row_slot[ended])
-            groups, pairs = groups.only(goes_on), goes_on[group]
-            self.pair_example, self.pair_rule = self.pair_example[pairs], self.pair_rule[pairs]
-            self.pair_kept = self.pair_kept[pairs]
+            groups, pairs = groups.only(goes_on), np.flatnonzero(goes_on[group])
+            self.pair, self.pair_rule, self.pair_kept = self.pair[pairs], self.pair_rule[pairs], self.pair_kept[pairs]
             group = (np.cumsum(goes_on) - 1)[group[pairs]]
         slots = self.row_slot[groups.parent]
         again = np.flatnonzero(groups.parent[1:] == groups.parent[:-1]) + 1  # the first keeps its parent's slot

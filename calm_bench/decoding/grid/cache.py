@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calm_bench.measures.asking import index_like
+from calm_bench.models.weights import Weights
 
 Index = slice | Tensor
 FIRST_LENGTH = 16  # positions before the first doubling
@@ -17,13 +18,15 @@ class KeyValueCache:
     """A buffer (slots, L, 2, H, T, d_kv) that grows as rows part from one another.
 
     A row is a set of rules whose exits have agreed so far. Rows that part are copied into free slots; rows that have
-    ended give their slots back. The buffer starts with one slot an example and a few positions, and doubles when full.
+    ended give their slots back. The buffer starts with one slot an example and a few positions, and doubles when full,
+    up to the `longest` text.
     """
 
-    def __init__(self, slots: int, depth: int, heads: int, d_kv: int, device: torch.device, dtype: torch.dtype) -> None:
-        shape = (slots, depth, 2, heads, FIRST_LENGTH, d_kv)
-        self._buffer = torch.empty(shape, device=device, dtype=dtype)
+    def __init__(self, weights: Weights, slots: int, longest: int) -> None:
+        shape = (slots, weights.depth, 2, weights.heads, min(FIRST_LENGTH, longest), weights.d_kv)
+        self._buffer = torch.empty(shape, device=weights.device, dtype=weights.dtype)
         self._free: list[int] = []
+        self._longest = longest
 
     @property
     def slots(self) -> int:
@@ -41,8 +44,9 @@ class KeyValueCache:
 
     def make_room(self, step: int) -> None:
         """Have a position for `step`; called once a step, before any layer writes."""
-        if step >= self._buffer.shape[4]:
-            self._buffer = torch.cat([self._buffer, torch.empty_like(self._buffer)], dim=4)
+        length = self._buffer.shape[4]
+        if step >= length:
+            self._move(self.slots, min(2 * length, self._longest))
 
     def append(self, layer: int, index: Index, step: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Write (n, 2, H, d_kv) of a layer (1..L) at a step; keys and values so far, (n, H, step + 1, d_kv) each."""
@@ -78,6 +82,11 @@ class KeyValueCache:
         self._free.extend(slots.tolist())
 
     def _grow(self, extra: int) -> None:
-        more = self._buffer.new_empty((extra, *self._buffer.shape[1:]))
         self._free.extend(range(self.slots, self.slots + extra))
-        self._buffer = torch.cat([self._buffer, more])
+        self._move(self.slots + extra, self._buffer.shape[4])
+
+    def _move(self, slots: int, length: int) -> None:
+        """Into a larger buffer; memory that nothing was written to is not touched."""
+        old, rest = self._buffer, self._buffer.shape[1:4]
+        self._buffer = old.new_empty((slots, *rest, length, old.shape[5]))
+        self._buffer[: old.shape[0], ..., : old.shape[4], :] = old

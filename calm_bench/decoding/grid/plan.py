@@ -19,15 +19,14 @@ class Plan:
         last: the layer at which each rule leaves without asking, (R,).
         thresholds: the decayed threshold of each rule at each step, (T, R); infinite for rules without a measure.
         oracles: which rules are the oracle, (R,) bool.
-        measures: the distinct measures in use.
-        asks: asks[m][i - 1] says which rules ask measure m after layer i, (R,) bool.
+        measures: the distinct measures in use. measure: each rule's index among them, (R,); -1 without one.
+        asks: whether each rule asks its measure after layer i, at i - 1, (L, R) bool.
         copying: index of each rule's kind of state copying in `state_copying.KINDS`, (R,).
         author: who chooses the token of a rule that leaves early, (R,): 0 for whoever has the best of the vocabulary,
             m + 1 for measure m with a token of its own.
         runs_on: which rules want every layer run, wherever they leave, (R,) bool.
         drafting: the layer that drafts for each speculative rule, (R,); 0 for others.
         drafts: how many tokens it drafts, (R,).
-        users: users[m] says which rules ask measure m at any layer, (R,) bool.
     """
 
     def __init__(self, rules: Sequence[Rule], depth: int, max_new_tokens: int) -> None:
@@ -47,18 +46,9 @@ class Plan:
         self.drafts = np.array([rule.drafts or 0 for rule in rules])
         self.has_oracle = bool(self.oracles.any())
         self.measures: list[Measure] = list(dict.fromkeys(rule.measure for rule in rules if rule.measure is not None))
-        self.asks: list[list[NDArray[np.bool_]]] = [
-            [
-                np.array(
-                    [
-                        rule.measure == measure and rule.min_layer <= layer < last
-                        for rule, last in zip(rules, self.last, strict=True)
-                    ]
-                )
-                for layer in range(1, depth + 1)
-            ]
-            for measure in self.measures
-        ]
+        self.measure = np.array([self.measures.index(rule.measure) if rule.measure else -1 for rule in rules])
+        first = np.array([rule.min_layer if rule.measure else depth for rule in rules])
+        layers = np.arange(1, depth + 1)[:, None]
+        self.asks: NDArray[np.bool_] = (first <= layers) & (layers < self.last)
         owners = {measure: m + 1 for m, measure in enumerate(self.measures) if measure.own_token}
         self.author = np.array([owners.get(rule.measure, 0) if rule.measure else 0 for rule in rules])
-        self.users = [np.any(layers, axis=0) for layers in self.asks]
