@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from calm_bench.stages.arms import read_arm, rule_arm
 
 MEASURES = (State(), Classifier(), MlpClassifier(256), Softmax())
 ASSETS = Path(calm_bench.__file__).parent / "assets"
+CACHES = get_args(GenerateCache)
 PROMPT, LONGEST = "translate English to French: ", 48
 
 
@@ -57,8 +59,7 @@ def one_text(shape: str, options: argparse.Namespace) -> pd.DataFrame:
     arms += filter(None, [read_arm(decoder.serving(rules["full"], alone=True), model.device)])
     ours = time_arms(arms, [source], [0], repeats=options.repeats, warmup=2, threads=1, seed=0)
     model.backbone.to(torch.bfloat16)
-    caches: list[GenerateCache] = ["growing", "static", *(["compiled"] if shape in options.compile else [])]
-    theirs = [run for cache in caches if (run := generate_arm(model, cache, source, length))]
+    theirs = [run for cache in options.generate if (run := generate_arm(model, cache, source, length))]
     others = time_arms(theirs, [source], [0], repeats=max(1, options.repeats // 3), warmup=1, threads=1, seed=0)
     table = pd.concat([ours, others], ignore_index=True)
     what = [*rules, *(arm.name for arm in (*arms, *theirs) if arm.rule is None)]
@@ -150,7 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="a JSON file for each text's time")
     parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=["small", "base", "large"], help="(all three)")
-    parser.add_argument("--compile", nargs="*", default=["small"], help="also compile generate() for these (small)")
+    parser.add_argument(
+        "--generate", nargs="*", choices=CACHES, default=CACHES, help="caches of generate() (all three)"
+    )
     parser.add_argument("--source", type=int, default=512, help="tokens of the source (512)")
     parser.add_argument("--tokens", type=int, default=100, help="tokens of the text (100)")
     parser.add_argument("--batch", type=int, default=256, help="sentences decoded together in a grid (256)")
