@@ -90,7 +90,7 @@ def _asked(records: Records, asked: str | None) -> list[tuple[Question, Records]
     """The runs of each question, apart where they differ in more than it asks about, its seeds included."""
     parts: dict[tuple[str, str], list[str]] = {}
     for run in records.runs.to_dict("records"):
-        name = asked or str(run["config"].get("answer") or "")
+        name = asked or str(run["config"].get("answer") or run["name"])  # older records have no answer
         if name in ANSWERS:
             rest = naming.settings(run["config"], *ANSWERS[name].varied)
             setup = repr((run["name"], sorted(rest.items(), key=str), run["draw"]))
