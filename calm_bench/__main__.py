@@ -130,10 +130,11 @@ def _end_job(reason: str, status: int) -> NoReturn:
 
 
 def _run(config: Config) -> Run:
-    from calm_bench import drawing
-    from calm_bench.earlier import finished
+    with progress.waiting("looking for a finished record", after=0.0):  # large files of data are read for it
+        from calm_bench import drawing
+        from calm_bench.earlier import finished
 
-    earlier = finished(config)
+        earlier = finished(config)
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
     record = earlier if earlier and processes.count() == 1 else _made(config)

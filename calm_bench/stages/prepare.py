@@ -60,8 +60,8 @@ def prepare(
             model = load(name, device)
         _refuse_missing(config, model, name)
         return model, identity.of_model(name)
-    require_splits(training_task, config.training.split)
     with waiting("comparing the training data with what is certified"):
+        require_splits(training_task, config.training.split)
         left_out = _certified(config, task, training_task, cache)
     key = _training_key(config, training_task, left_out)
     with cache.hold_together("train", key) as folder:
