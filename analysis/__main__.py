@@ -26,14 +26,15 @@ examples:
   python -m analysis wandb/offline-run-*/               runs that W&B kept offline
 
 what comes out:
-  index.html      the report: what was gained, promised and held at any tolerance; every figure; each token coloured by
-                  its exit layer
+  index.html      the report: the answer to each question; what was gained, promised and held at any tolerance; groups
+                  side by side; every figure; each token coloured by its exit layer
   index.md/.json  what was made from which run, and what the runs lack
   *.png, *.svg, *.csv   one figure each, at column width, and the numbers that it shows
   *.csv, *.md, *.tex    one table each; rows marked "published" are the paper's
 
 Runs that differ in seeds alone are one group: its figures show means and intervals over seeds, and what belongs to one
-run (texts, splits at other tolerances) is of the first. What did not change since the last call is not drawn again.
+run (texts, splits at other tolerances) is of the first; `python -m analysis RUN --out RUN/figures` draws another, and
+the page links to it. What did not change since the last call is not drawn again.
 Each group has figures of its own, but the runs of decay, state_copying, classifier_training and perturbation
 answer one question each, side by side in one figure or table.
 

@@ -22,7 +22,9 @@ def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list
     out.mkdir(parents=True, exist_ok=True)
     before = _before(out)
     made, missing = outputs.make(records, out, more, {entry.name: entry for entry in before["made"]})
-    page = outputs.state_of(records, *missing, *records.notes, *(file for entry in made for file in entry.files))
+    linked = report.own_pages(records) if len(records.runs) > 1 else {}
+    files = (file for entry in made for file in entry.files)
+    page = outputs.state_of(records, *missing, *records.notes, *files, *linked)
     if before["page"] != page or not (out / "index.html").exists():
         with waiting("writing the report"):
             report.write(records, out / "index.html", missing, made)

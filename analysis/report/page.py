@@ -64,11 +64,22 @@ def _title(records: Records) -> str:
     return f"Early exits on {tasks}, model {models}"
 
 
-def _run(about: dict[Hashable, Any], folder: Path) -> dict[Hashable, Any]:
-    """A run, with where it lies as seen from `folder`, and its own page if it has one."""
-    place = Path(os.path.relpath(about["folder"], folder))
-    page = place / "figures" / "index.html"
-    return {**about, "at": place.as_posix(), "page": page.as_posix() if (folder / page).exists() else ""}
+def own_pages(records: Records) -> dict[str, Path]:
+    """By run id, the page in a run's own folder, of those that have one."""
+    folders = zip(records.runs["run_id"], records.runs["folder"], strict=True)
+    pages = {str(run_id): Path(folder) / "figures" / "index.html" for run_id, folder in folders}
+    return {run_id: page for run_id, page in pages.items() if page.exists()}
+
+
+def _runs(part: Records, folder: Path) -> list[dict[Hashable, Any]]:
+    """The runs, each with where it lies as seen from `folder`, and its own page if it has one."""
+
+    def seen(path: str | Path) -> str:
+        return Path(os.path.relpath(path, folder)).as_posix()
+
+    pages = {run_id: seen(page) for run_id, page in own_pages(part).items()}
+    abouts = part.runs.to_dict("records")
+    return [{**about, "at": seen(about["folder"]), "page": pages.get(about["run_id"], "")} for about in abouts]
 
 
 def _group(part: Records, explored: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -76,7 +87,7 @@ def _group(part: Records, explored: dict[str, Any], folder: Path) -> dict[str, A
     promised, certified = _certified(part)
     return {
         "name": explored["group"],
-        "runs": [_run(about, folder) for about in runs.to_dict("records")],
+        "runs": _runs(part, folder),
         "quality": runs["quality"].iloc[0],
         "similarity": runs["similarity"].iloc[0],
         "draws": part.draws,

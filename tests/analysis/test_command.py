@@ -89,7 +89,14 @@ def test_seeds_of_one_setup_are_one_figure_and_nothing_unchanged_is_drawn_again(
     assert main([str(runs), "--out", str(out)]) == 0
     after = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     assert {name for name in before if before[name] != after[name]} == {"index.json", "index.md"}
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "python -m analysis ../runs/seed1 --out ../runs/seed1/figures" in page
+    (runs / "seed1/figures").mkdir()
+    (runs / "seed1/figures/index.html").touch()
     write_run(run_id="seed3", n=12, seed=3, thresholds=THRESHOLDS[::6])
     assert main([str(runs), "--out", str(out)]) == 0
     later = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     assert later["frontier-demo-tatoeba_enfr.png"] != before["frontier-demo-tatoeba_enfr.png"]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert '<a href="../runs/seed1/figures/index.html">Its own page</a>' in page
+    assert "Over 4 runs that differ in their seeds" in page
