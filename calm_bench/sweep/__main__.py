@@ -17,7 +17,6 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from analysis.ending import ending
 from calm_bench import console
 from calm_bench.errors import InputError
 from calm_bench.records.scalars import scalars
@@ -158,6 +157,8 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
                 results.append((trial.values, _metric(sweep, record)))
     finally:
         _stop(running)
+    from analysis.ending import ending  # here: a dry run needs none of what it imports
+
     _say(f"{len(results)} trials, {failed} failed")
     if lines := ending(records, sweep.metric, maximize=sweep.maximizes):
         console.say("\n".join(lines))
