@@ -125,7 +125,10 @@ def _shortest_reason(rows: pd.DataFrame, rules: pd.DataFrame) -> str:
 
 def table(run: Run, certificates: pd.DataFrame) -> list[str]:
     """The full model, the quickest lossless rule, and for each tolerance the rules that matter, a line each."""
-    frontier = named(run.read("frontier"), run.read("rules")).set_index("rule", drop=False)
+    rules = run.read("rules")
+    frontier = named(run.read("frontier"), rules).set_index("rule", drop=False)
+    drafting = frontier["measure"] == "speculative"
+    frontier["measure"] = frontier["measure"].mask(drafting, rules.set_index("rule")["name"])  # with layer and drafts
     every = run.read("certificates")
     allowed = certificates[certificates["threshold"].notna()]
     lossless = _lossless(run, frontier)
@@ -142,7 +145,7 @@ def table(run: Run, certificates: pd.DataFrame) -> list[str]:
         *aligned(rows),
         *_fixed(allowed, frontier),
         *_slower(run, lossless, frontier, set(allowed["rule"])),
-        *(speculation(frontier, run.read("rules")) if lossless["rule"] != full["rule"] else []),
+        *(speculation(frontier, rules) if lossless["rule"] != full["rule"] else []),
         "",
         LEGEND,
         *_kinds(certificates),

@@ -48,6 +48,24 @@ def test_a_certified_rule_that_is_slower_is_said_to_be(run: Run) -> None:
     assert any("slower than the full model: 0.80 times its speed" in line for line in lines)
 
 
+def a_quick_draft(frames: dict[str, Any]) -> dict[str, Any]:
+    """The oracle's row as a speculative rule that takes half of the full model's seconds."""
+    frames, rules = slow_rules(frames), frames["rules"]
+    mine = rules["kind"] == "oracle"
+    drafting = {"kind": "speculative", "name": "speculative@1,2", "drafts": 2.0}
+    rules = rules.assign(**{name: rules[name].mask(mine, value) for name, value in drafting.items()})
+    frontier = frames["frontier"]
+    quick = frontier["seconds"].mask(frontier["rule"].isin(rules.loc[mine, "rule"]), 0.005)
+    return {**frames, "rules": rules, "frontier": frontier.assign(seconds=quick)}
+
+
+def test_the_lossless_rule_is_named_with_its_layer_and_drafts(tmp_path: Path) -> None:
+    lines = summary.lines(Run.open(write(tmp_path, change=a_quick_draft)))
+    assert any(line.startswith("speculative@1,2 ") for line in lines)
+    assert any(line.startswith("slower than speculative@1,2, which loses nothing: ") for line in lines)
+    assert any(line.startswith("speculative@1,2: the full model's text, ") for line in lines)
+
+
 @pytest.mark.parametrize("beaten", [True, False])
 def test_a_model_no_better_than_a_trivial_text_is_not_advertised(beaten: bool, run: Run) -> None:
     about = {"name": "a copy of the source", "score": 12.0, "ahead": 0.5, "ahead_low": -1.0, "ahead_high": 2.0}
