@@ -10,6 +10,7 @@ from calm_bench.config import Config
 from calm_bench.cost import speed
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
+from calm_bench.following import Stages
 from calm_bench.probes import Probe, Subject
 from calm_bench.progress import waiting
 from calm_bench.records.stage_cache import StageCache
@@ -32,21 +33,24 @@ log = logging.getLogger(__name__)
 
 def perform(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
     """Make the texts of `examples`, score, certify and time them, and finish `record` with all of it."""
-    cache, bootstrap_seed = StageCache(config.runs_dir), config.calibration.bootstrap_seed
-    decoder, model_identity, rules, scored = texts(config, cache, device, task, examples)
-    outcomes, statistics = scored.outcomes(), scored.quality()
-    points = frontier(outcomes, scored.columns["flops"], task.quality, statistics, bootstrap_seed)
-    promises = make_promises(outcomes, config.calibration, method_of(config.calibration))
+    cache, bootstrap_seed, stages = StageCache(config.runs_dir), config.calibration.bootstrap_seed, Stages()
+    decoder, model_identity, rules, scored = texts(config, cache, device, task, examples, stages)
+    with stages.stage("certify"):
+        outcomes, statistics = scored.outcomes(), scored.quality()
+        points = frontier(outcomes, scored.columns["flops"], task.quality, statistics, bootstrap_seed)
+        promises = make_promises(outcomes, config.calibration, method_of(config.calibration))
     certified = {promise.rule for promise in promises}
     subject = Subject(decoder, task, examples, [measure for measure, _ in adaptive(config, task)], bootstrap_seed)
     probes = [build(node, Probe) for node in config.probes.values()]
-    answers = [ask(probe, subject, model_identity, cache) for probe in probes]
+    with stages.stage("probe"):
+        answers = [ask(probe, subject, model_identity, cache) for probe in probes]
     decoded = scored.decoded
     recorded = decoded.chunks.each("tokens")
-    timings = measure_time(decoder, task, examples, rules, certified, recorded, config.timing, config.seed)
+    with stages.stage("time"):
+        timings = measure_time(decoder, task, examples, rules, certified, recorded, config.timing, config.seed)
 
     record.write("rules", decoded.rules)
-    with waiting("writing texts and tokens"):
+    with stages.stage("record"), waiting("writing texts and tokens"):
         for name in ("examples", "tokens"):
             record.stream(name, decoded.chunks.each(name))
         record.stream("generations", scored.generations())
@@ -70,6 +74,7 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         float32_agreement=float32_agreement(decoder, task, examples, rules),
         speed=speed.arms(timings, decoded.rules, bootstrap_seed).to_dict("records"),
         grids=speed.grids(timings, bootstrap_seed).to_dict("records"),
+        seconds=stages.seconds,
     )
 
 
@@ -88,16 +93,21 @@ def data(config: Config) -> tuple[Task, list[Example]]:
 
 
 def texts(
-    config: Config, cache: StageCache, device: str, task: Task, examples: list[Example]
+    config: Config, cache: StageCache, device: str, task: Task, examples: list[Example], stages: Stages
 ) -> tuple[Decoder, str, list[Rule], Scored]:
     """What several processes share: the decoder, the model's identity, the rules, and all texts with their scores."""
     training_task = _training_task(config, task)
-    model, model_identity = prepare(config, task, training_task, cache, device)
+    with stages.stage("model"):
+        model, model_identity = prepare(config, task, training_task, cache, device)
     decoder = Decoder(model, config.model.dtype)
-    grids = make_grids(config, decoder, model_identity, task, training_task, cache)
+    with stages.stage("grid"):
+        grids = make_grids(config, decoder, model_identity, task, training_task, cache)
     rules = make_rules(config, task, model.depth, grids)
-    decoded = decode_all(decoder, model_identity, task, examples, rules, cache, config.batch_size)
-    return decoder, model_identity, rules, score_all(decoded, task, cache)
+    with stages.stage("decode"):
+        decoded = decode_all(decoder, model_identity, task, examples, rules, cache, config.batch_size)
+    with stages.stage("score"):
+        scored = score_all(decoded, task, cache)
+    return decoder, model_identity, rules, scored
 
 
 def _training_task(config: Config, task: Task) -> Task:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from tqdm import tqdm
 
 from calm_bench import console
+from calm_bench.following import Pace
 
 Item = TypeVar("Item")
 AFTER = 3.0  # seconds until a terminal shows a bar
@@ -21,8 +22,14 @@ FIRST, BETWEEN = 10.0, 30.0  # seconds until a log has its first line, and betwe
 class Progress:
     """So many of a total are done: with rate and time left. A context manager."""
 
-    def __init__(self, total: int, title: str, unit: str, *, done: int = 0, shown: bool = True) -> None:
-        """done: what an earlier process has done of it. shown: whether anything is shown at all."""
+    def __init__(
+        self, total: int, title: str, unit: str, *, done: int = 0, shown: bool = True, stage: str | None = None
+    ) -> None:
+        """done: what an earlier process has done of it. shown: whether anything is shown at all.
+
+        stage: that of the run, where it is one; then those who follow the run are told, too.
+        """
+        self._pace = Pace(stage, total, unit) if stage else None
         self._done = self._begun_with = done
         self._total, self._title, self._unit = total, title, unit
         self._about = ""
@@ -36,6 +43,8 @@ class Progress:
     def update(self, more: int = 1) -> None:
         """So many more are done."""
         self._done += more
+        if self._pace:
+            self._pace.reached(self._done)
         if self._bar is not None:
             self._bar.update(more)
         elif self._logs and (now := time.monotonic()) >= self._next:

@@ -21,7 +21,8 @@ STANDS_ON = {
     "analysis": {"calm_bench.calibration", "calm_bench.config", "calm_bench.cost", "calm_bench.records"},
 }
 GROUND = {
-    f"calm_bench.{name}" for name in ("errors", "choices", "bootstrap", "processes", "progress", "build", "console")
+    f"calm_bench.{name}"
+    for name in ("errors", "choices", "bootstrap", "processes", "following", "progress", "build", "console")
 }
 # Libraries that only these may import: a room, or a file at the top.
 KEPT_TO = {

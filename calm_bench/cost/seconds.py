@@ -67,7 +67,7 @@ def time_arms(
     generator = np.random.default_rng(seed)
     rows: list[dict[str, object]] = []
     total = repeats * len(sources) * len(arms)
-    with thread_count(threads), Progress(total, "time", "text") as bar:
+    with thread_count(threads), Progress(total, "time", "text", stage="time") as bar:
         for arm in arms:
             for source in sorted(sources, key=len, reverse=True)[:warmup]:
                 arm.run(source)

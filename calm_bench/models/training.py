@@ -79,7 +79,7 @@ def fine_tune(
         train_dataset=rows,
         eval_dataset=validation,
         data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
-        callbacks=[Progress("fine-tune", _what_layers_learnt)],
+        callbacks=[Progress("fine-tune", "training", _what_layers_learnt)],
     )
     if settings.optimizer == "adafactor":
         trainer.optimizer_cls_and_kwargs = _adafactor(settings)  # what Seq2SeqTrainer has no argument for
@@ -114,7 +114,8 @@ def train_exit_classifier(
     )
     rate = {"learning_rate": settings.classifier_learning_rate, "lr_scheduler_type": "linear"}
     arguments = _classifier_arguments(settings, folder, seed, model.device, settings.classifier_steps, rate)
-    history = _train(_classifier_trainer(module, model, arguments, rows, validation, "exit classifier"), folder)
+    progress = _classifier_progress("exit classifier", "classifier_training")
+    history = _train(_classifier_trainer(module, model, arguments, rows, validation, progress), folder)
     model.learned["classifier"] = module.classifier.eval()
     return history
 
@@ -152,7 +153,8 @@ def train_mlp_classifier(
             "max_grad_norm": 0.0,
         }
         arguments = _classifier_arguments(settings, folder / name, seed, model.device, steps, rate)
-        trainer = _classifier_trainer(module, model, arguments, rows, validation, f"MLP classifier, {name}")
+        progress = _classifier_progress(f"MLP classifier, {name}", "mlp_classifier_training", steps_before=begun)
+        trainer = _classifier_trainer(module, model, arguments, rows, validation, progress)
         history += [{**entry, "step": entry["step"] + begun} for entry in _train(trainer, folder / name)]
     model.learned["mlp_classifier"] = module.classifier.eval()
     return history
@@ -176,8 +178,17 @@ def _classifier_arguments(
     )
 
 
+def _classifier_progress(title: str, curve: str, steps_before: int = 0) -> Progress:
+    return Progress(title, curve, lambda found: f"validation loss {found['eval_loss']:.4f}", steps_before)
+
+
 def _classifier_trainer(
-    module: nn.Module, model: EarlyExitModel, arguments: TrainingArguments, rows: Pairs, validation: Pairs, name: str
+    module: nn.Module,
+    model: EarlyExitModel,
+    arguments: TrainingArguments,
+    rows: Pairs,
+    validation: Pairs,
+    progress: Progress,
 ) -> Trainer:
     return ClassifierTrainer(
         model=module,
@@ -185,7 +196,7 @@ def _classifier_trainer(
         train_dataset=rows,
         eval_dataset=validation,
         data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
-        callbacks=[Progress(name, lambda found: f"validation loss {found['eval_loss']:.4f}")],
+        callbacks=[progress],
     )
 
 

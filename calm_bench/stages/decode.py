@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from calm_bench import processes
+from calm_bench import following, processes
 from calm_bench.build import build
 from calm_bench.choices import DecayForm, StateCopying
 from calm_bench.config import Config
@@ -155,18 +155,40 @@ def decode_all(
     total = sum(len(parts[number]) for number in mine)
     with (
         cache.hold_together("decode", key) as folder,
-        Progress(total, processes.label("decode"), "text", shown=processes.is_first()) as bar,
+        Progress(total, processes.label("decode"), "text", shown=processes.is_first(), stage="decode") as bar,
     ):
         chunks = Chunks(folder, len(parts))
+        layers = _Layers(rules)
         for number in mine:
             part = parts[number]
             if chunks.done(number):
                 bar.update(len(part))
+                layers.add(chunks.read(number, "exits").to_pandas())
                 continue
             sources = model.tokenize([example.source for example in part], task.max_source_tokens)
             result = decoder.decode(sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update)
-            chunks.write(number, _chunk(model, task, part, number * CHUNK, sources, rules, result))
+            tables = _chunk(model, task, part, number * CHUNK, sources, rules, result)
+            chunks.write(number, tables)
+            layers.add(tables["exits"])
+            layers.tell()
     return Decoded(rules_table(rules, model.depth), chunks)
+
+
+class _Layers:
+    """Mean exit layers of each rule over the tokens so far."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._names = [f"decode/layers/{rule_name(rule)}" for rule in rules]
+        self._layers, self._tokens = np.zeros(len(rules)), np.zeros(len(rules))
+
+    def add(self, counts: pd.DataFrame) -> None:
+        """counts: the table exits, of some examples."""
+        self._layers += np.bincount(counts["rule"], counts["layer"] * counts["count"], len(self._names))
+        self._tokens += np.bincount(counts["rule"], counts["count"], len(self._names))
+
+    def tell(self) -> None:
+        """Tell those who follow the run."""
+        following.tell(dict(zip(self._names, (self._layers / self._tokens).tolist(), strict=True)))
 
 
 def _chunk(

@@ -95,7 +95,7 @@ def score_all(decoded: Decoded, task: Task, cache: StageCache) -> Scored:
     mine = processes.share(decoded.chunks.count)
     with (
         cache.hold_together("score", {"texts": decoded.identity, **described}) as folder,
-        Progress(len(mine), processes.label("score"), "chunk", shown=processes.is_first()) as bar,
+        Progress(len(mine), processes.label("score"), "chunk", shown=processes.is_first(), stage="score") as bar,
     ):
         chunks = Chunks(folder, decoded.chunks.count)
         for number in mine:

@@ -1,6 +1,7 @@
 """Fine-tuning: what it learns, that it goes on from a checkpoint, and that processes share it."""
 
 import logging
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
+from calm_bench.following import Values, followed
 from calm_bench.models import EarlyExitT5, curves
 from calm_bench.models.trainers import MultiExitTrainer
 from calm_bench.models.training import _one_card
@@ -45,6 +47,23 @@ def test_its_losses_by_step(tmp_path: Path) -> None:
     layers = curves.by_layer(history, depth=3)
     last = layers[layers["step"] == 5]["loss"].to_numpy()
     assert table["validation_loss"].iloc[-1] == pytest.approx(last @ [1 / 6, 2 / 6, 3 / 6])
+
+
+def test_who_follows_it_is_told_its_curves_as_they_come(tmp_path: Path) -> None:
+    told: list[Values] = []
+    with followed(told.append):
+        _, history = train(tmp_path)
+    assert all(name.startswith("training/") for values in told for name in values)
+    steps = pd.DataFrame([{name.removeprefix("training/"): values[name] for name in values} for values in told])
+    losses, layers = curves.losses("model", history), curves.by_layer(history, depth=3)
+    for name in ("loss", "learning_rate", "validation_loss"):
+        found = steps.dropna(subset=name).set_index("step")[name]
+        pd.testing.assert_series_equal(found, losses.dropna(subset=name).set_index("step")[name])
+    for what, layer in product(("loss", "agreement"), (1, 2, 3)):
+        found = steps.dropna(subset=f"{what}/layer_{layer}").set_index("step")[f"{what}/layer_{layer}"]
+        assert found.to_dict() == layers[layers["layer"] == layer].set_index("step")[what].to_dict()
+    assert steps["score"].dropna().tolist() == layers.drop_duplicates("step")["score"].tolist()
+    assert steps["seconds_left"].dropna().iloc[-1] == 0
 
 
 def test_the_checkpoint_with_the_best_score_stays(tmp_path: Path) -> None:
