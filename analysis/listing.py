@@ -51,7 +51,7 @@ def _certified(record: Run) -> str:
         return ""
     layers: dict[str, list[float]] = {}
     for name, value in scalars(record).items():
-        kind, _, rest = name.partition("/")
-        if kind == "certified_layers":
-            layers.setdefault(rest.split("/")[0], []).append(value)
+        match name.split("/"):
+            case "certified", measure, _, "layers":
+                layers.setdefault(measure, []).append(value)
     return ", ".join(f"{measure} {min(values):.2f}-{max(values):.2f}" for measure, values in layers.items())

@@ -27,6 +27,7 @@ from calm_bench.refusal import one_line, refuse_dashes
 
 if TYPE_CHECKING:
     from calm_bench.records.store import Run
+    from calm_bench.records.tracker import Tracker
 
 log = logging.getLogger("calm_bench")
 
@@ -137,22 +138,24 @@ def _run(config: Config) -> Run:
         earlier = finished(config)
     if earlier:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
-    record = earlier if earlier and processes.count() == 1 else _made(config)
+    tracker = _tracker(config)
+    record = earlier if earlier and processes.count() == 1 else _made(config, tracker)
     console.say("\n".join(_answer(config, record)))  # the result first: what follows may fail, and costs nothing
     try:
         if config.figures:
+            tracker.tell({"stage": "figures"})
             drawing.draw(record)
     finally:  # also where it is interrupted
-        _mirror(config, record)
+        tracker.end(record)
     return record
 
 
-def _made(config: Config) -> Run:
+def _made(config: Config, tracker: Tracker) -> Run:
     """The record, once everything that a run needs has been imported and found."""
     _prepare(config)
     from calm_bench import lifecycle
 
-    return lifecycle.run(config, _command(), ended_early=lambda record: _mirror(config, record))
+    return lifecycle.run(config, _command(), tracker)
 
 
 def _prepare(config: Config) -> None:
@@ -192,14 +195,15 @@ def _command() -> str:
     return shlex.join(["python", "-m", "calm_bench", *HydraConfig.get().overrides.task])
 
 
-def _mirror(config: Config, record: Run) -> None:
-    from calm_bench.records.mirror import mirror
+def _tracker(config: Config) -> Tracker:
+    """Where people watch the run."""
+    from calm_bench.records.weights_and_biases import WeightsAndBiases
 
     wandb_id = os.environ.get("WANDB_RUN_ID")
     if wandb_id and HydraConfig.get().mode is RunMode.MULTIRUN:
         log.warning("W&B: WANDB_RUN_ID=%s is left aside: the jobs of a multirun have an id each", wandb_id)
         wandb_id = None
-    mirror(record, group=config.name, wandb_id=wandb_id, **vars(config.tracking))
+    return WeightsAndBiases(group=config.name, wandb_id=wandb_id, **vars(config.tracking))
 
 
 def _quiet_libraries() -> None:

@@ -5,7 +5,6 @@ Where several processes make one run, the first one leads: it calls `run`, the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,18 +14,21 @@ from calm_bench import experiment, processes
 from calm_bench.config import Config
 from calm_bench.earlier import finished
 from calm_bench.errors import InputError
+from calm_bench.following import Stages, followed
 from calm_bench.records.stage_cache import StageCache, locked
 from calm_bench.records.store import Run
+from calm_bench.records.tracker import Tracker, Untracked
 from calm_bench.stages.identity import run_id
 
 
-def run(config: Config, command: str | None = None, ended_early: Callable[[Run], None] = lambda record: None) -> Run:
+def run(config: Config, command: str | None = None, tracker: Tracker | None = None) -> Run:
     """Run an experiment and return its finished record, which names the `command` that started it.
 
     The same configuration has the same record: a finished one is returned as it is (unless `force`), an interrupted one
-    goes on from the last chunk that it decoded. `ended_early` is given the record of a run that fails or that is
-    interrupted. Raises InputError for what cannot run; then no record is left.
+    goes on from the last chunk that it decoded. `tracker` is told of the run as it goes, and of its end where that is
+    early; a finished one is the caller's to end. Raises InputError for what cannot run; then no record is left.
     """
+    tracker = tracker or Untracked()
     device = choose_device(config.device)
     processes.join(device)
     earlier = finished(config)
@@ -40,13 +42,16 @@ def run(config: Config, command: str | None = None, ended_early: Callable[[Run],
             return earlier  # another command was quicker
         record = Run.begin(folder, asdict(config), name=config.name, seed=config.seed, command=command)
         try:
-            experiment.perform(config, record, device, task, examples)
+            tracker.begin(record)
+            with followed(tracker.tell):
+                experiment.perform(config, record, device, task, examples)
         except InputError:
+            tracker.forget(record)
             record.discard()
             raise
         except BaseException as error:
             record.mark("interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed")
-            ended_early(record)
+            tracker.end(record)
             raise
     return record
 
@@ -58,7 +63,7 @@ def assist(config: Config) -> None:
     if processes.agree(False):
         task, examples = experiment.data(config)
         if processes.agree(False):
-            experiment.texts(config, StageCache(config.runs_dir), device, task, examples)
+            experiment.texts(config, StageCache(config.runs_dir), device, task, examples, Stages())
 
 
 def choose_device(wanted: str) -> str:

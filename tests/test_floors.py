@@ -15,7 +15,7 @@ STANDS_ON = {
     "calm_bench.calibration": set[str](),
     "calm_bench.measures": set[str](),
     "calm_bench.cost": set[str](),
-    "calm_bench.records": {"calm_bench.calibration"},
+    "calm_bench.records": {"calm_bench.calibration", "calm_bench.config"},
     "calm_bench.models": {"calm_bench.config", "calm_bench.cost", "calm_bench.measures"},
     "calm_bench.decoding": {"calm_bench.measures", "calm_bench.models"},
     "analysis": {"calm_bench.calibration", "calm_bench.config", "calm_bench.cost", "calm_bench.records"},

@@ -219,7 +219,7 @@ def next_run(config, runs):
 def test_bayes_needs_its_package_and_tells_it_the_results(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metric = {"name": "certified_layers/softmax/textual_10pct", "goal": "minimize"}
+    metric = {"name": "certified/softmax/textual_10pct/layers", "goal": "minimize"}
     path = written(tmp_path, method="bayes", metric=metric, run_cap=5)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "sweeps").mkdir()  # a folder of that name, as a checkout has one, is not the package
@@ -281,10 +281,10 @@ def test_a_trial_without_the_metric_does_not_end_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sweep, "scalars", lambda _: {"full_score": 1.0})
-    file = sweep_file.read(written(tmp_path, metric={"name": "certified_layers/x", "goal": "minimize"}))
+    file = sweep_file.read(written(tmp_path, metric={"name": "certified/x", "goal": "minimize"}))
     record = Run.create(tmp_path / "runs", "one", {}, name="demo", seed=0)
     assert sweep._metric(file, record) is None
-    assert "metric.name=certified_layers/x" in capsys.readouterr().err
+    assert "metric.name=certified/x" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -57,4 +57,4 @@ def test_the_searched_metric_is_one_that_a_run_of_it_records() -> None:
         config = composing.resolve(compose("config", overrides=words))
     assert list(config.measure) == ["softmax"]
     assert 0.1 in config.calibration.textual
-    assert sweep.metric == "certified_layers/softmax/textual_10pct"
+    assert sweep.metric == "certified/softmax/textual_10pct/layers"

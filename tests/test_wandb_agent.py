@@ -86,7 +86,7 @@ def test_an_agent_that_is_killed_and_started_again_runs_every_trial(
     assert {name: run.state for name, run in stub.runs.items()} == {"trial1": "finished"}
     online = stub.runs["trial1"]
     assert online.about["sweep"] == "sweep1"
-    assert 1 <= online.summary["certified_layers/softmax/textual_10pct"] <= 3
+    assert 1 <= online.summary["certified/softmax/textual_10pct/layers"] <= 3
     assert online.config["calibration"]["seed"] == 0  # ours, as the record has it
     files = {name for artifact in stub.artifacts.values() for name in artifact["files"]}
     assert {"run.json", "generations.parquet", "tokens.parquet", "frontier.parquet", "certificates.parquet"} <= files

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from calm_bench.records.exits import by_layer, by_position
-from calm_bench.records.mirrored import figures_of
+from calm_bench.records.introduced import TRAININGS
+from calm_bench.records.live import rows
+from calm_bench.records.mirrored import named_figures
 from calm_bench.records.rules import named
 from calm_bench.records.scalars import scalars
 from calm_bench.records.store import RUN_FILE, Run
@@ -19,27 +21,24 @@ if TYPE_CHECKING:
 LONG = ("examples", "generations", "tokens", "exits")  # in the artifact alone
 TABLE_ROWS = 10_000  # W&B cuts longer tables without a word; the artifact has every row
 LAYERS_FILE = "validation_by_layer.csv"  # in a training's folder: step, score, layer, loss, agreement
-LOSSES_FILE = "training_loss.csv"  # there too: stage (as in STAGES), step, loss, learning_rate, validation_loss
-# Of a training, and what W&B calls their charts.
-STAGES = {
-    "model": "training",
-    "classifier": "classifier_training",
-    "mlp_classifier": "mlp_classifier_training",
-}
+LOSSES_FILE = "training_loss.csv"  # there too: stage (as in TRAININGS), step, loss, learning_rate, validation_loss
 
 
 def log(run: Run, tracked: wandb.Run) -> None:
     """Log all that the record holds, which for an unfinished run may be nothing but its state."""
     import wandb
 
+    for row in rows(run):
+        tracked.log(row)
     _log_training(run, tracked)
     shown = _shown(run)
-    shown |= {f"figures/{file.stem}": wandb.Image(str(file)) for file in figures_of(run)}
+    shown |= {f"figures/{name}": wandb.Image(str(file)) for name, file in named_figures(run).items()}
     if shown:
         tracked.log(shown)
     if {"frontier", "certificates"} <= set(run.tables):
         tracked.summary.update(scalars(run))
-    tracked.summary.update({**run.info["summary"], "promises": run.info["promises"], "status": run.status})
+    summary = {name: value for name, value in run.info["summary"].items() if name != "seconds"}  # the scalars have them
+    tracked.summary.update({**summary, "promises": run.info["promises"], "status": run.status})
     if run.status != "finished":
         return  # its files will change
     artifact = wandb.Artifact(f"exit-stats-{run.run_id}", type="exit-stats")
@@ -76,12 +75,12 @@ def _shown(run: Run) -> dict[str, Any]:
 
 def curves(run: Run) -> dict[str, list[dict[str, float]]]:
     """How the run's model was trained, by this run or an earlier one: entries by step under each of the names
-    in `STAGES`, empty where nothing was trained.
+    in `TRAININGS`, empty where nothing was trained.
 
     Keys: step; loss, learning_rate and validation_loss; and of the model's evaluations score (the full model's),
     loss/layer_1, agreement/layer_1 and so on.
     """
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in STAGES.values()}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in TRAININGS.values()}
     identity = run.info["summary"].get("model_identity") or ""
     if not identity.startswith("train-"):
         return found
@@ -89,7 +88,7 @@ def curves(run: Run) -> dict[str, list[dict[str, float]]]:
     if (file := folder / LOSSES_FILE).exists():
         for stage, rows in pd.read_csv(file).groupby("stage"):
             entries = rows.drop(columns="stage").to_dict("records")
-            found[STAGES[str(stage)]] += [
+            found[TRAININGS[str(stage)]] += [
                 {str(key): value for key, value in entry.items() if pd.notna(value)} for entry in entries
             ]
     if (file := folder / LAYERS_FILE).exists():
@@ -106,8 +105,6 @@ def _evaluation(layers: pd.DataFrame) -> dict[str, float]:
 
 def _log_training(run: Run, tracked: wandb.Run) -> None:
     for name, entries in curves(run).items():
-        tracked.define_metric(f"{name}/step", hidden=True)
-        tracked.define_metric(f"{name}/*", step_metric=f"{name}/step")
         for entry in entries:
             tracked.log({f"{name}/{key}": value for key, value in entry.items()})
 

@@ -41,7 +41,7 @@ class Mirrored:
     def of(cls, run: Run) -> Self:
         """As kept in the run's folder, else a new id and no copy."""
         try:
-            kept = cls(**json.loads((run.path / WANDB / FILE).read_text(encoding="utf-8")))
+            kept = cls(**json.loads((run.home / WANDB / FILE).read_text(encoding="utf-8")))
             if re.fullmatch(_ID, kept.id):
                 return kept
         except (OSError, ValueError, TypeError, RecursionError):  # not mirrored yet, or not to be read
@@ -50,32 +50,32 @@ class Mirrored:
 
     def keep(self, run: Run) -> None:
         """Write it into the run's folder; InputError where that cannot be written."""
-        make_folder(run.path / WANDB)
-        with replacing(run.path / WANDB / FILE) as file:
+        make_folder(run.home / WANDB)
+        with replacing(run.home / WANDB / FILE) as file:
             file.write(f"{json.dumps(asdict(self), indent=2)}\n".encode())
 
     def copied_to(self, run: Run, folder: Path, staging: Path) -> Self:
         """The same with a copy that has been begun in `folder`."""
-        places = (os.path.relpath(place, run.path) for place in (folder, staging))
+        places = (os.path.relpath(place, run.home) for place in (folder, staging))
         return replace(self, **dict(zip(("folder", "staging"), places, strict=True)), state=None)
 
     def copy(self, run: Run) -> Path | None:
         """The latest copy, if it was completed and is still there, wherever WANDB_DIR has put it."""
         if self.state is None or self.folder is None:
             return None
-        folder = (run.path / self.folder).resolve()
+        folder = (run.home / self.folder).resolve()
         return folder if (folder / f"run-{self.id}.wandb").is_file() else None
 
-    def forget_before(self, run: Run, before: Self) -> None:
-        """Remove the earlier copies of this id from the disk, torn ones too: this one has all that they have.
+    def forget_others(self, run: Run) -> None:
+        """Remove the other copies of this id from the disk, torn and live ones too: this one has all that they have.
 
         Only what W&B has made is removed, and only in the run's folder and where WANDB_DIR says.
         """
-        kept = {(run.path / place).resolve() for place in (self.folder, self.staging) if place}
+        kept = {(run.home / place).resolve() for place in (self.folder, self.staging) if place}
         name = glob.escape(self.id)
-        folders = [run.path / WANDB, *(Path(folder) / WANDB for folder in [os.environ.get("WANDB_DIR")] if folder)]
+        folders = [run.home / WANDB, *(Path(folder) / WANDB for folder in [os.environ.get("WANDB_DIR")] if folder)]
         for folder in folders:
-            for place in [*folder.glob(f"offline-run-*-{name}"), *folder.glob(f"staging-{name}-*")]:
+            for place in [*folder.glob(f"*run-*-{name}"), *folder.glob(f"staging-{name}-*")]:
                 if place.resolve() not in kept:
                     shutil.rmtree(place, ignore_errors=True)  # which leaves a link alone
 
@@ -83,12 +83,25 @@ class Mirrored:
         """Remove what only `wandb sync` needed."""
         if self.staging is not None:
             with suppress(InputError):  # not ours
-                shutil.rmtree(inside(run.path / WANDB, run.path / self.staging), ignore_errors=True)
+                shutil.rmtree(inside(run.home / WANDB, run.home / self.staging), ignore_errors=True)
 
 
 def figures_of(run: Run) -> list[Path]:
     """The pictures in the run's folder."""
     return sorted((run.path / "figures").glob("*.png"))
+
+
+def named_figures(run: Run) -> dict[str, Path]:
+    """The pictures by what they show, which does not depend on the run: its name and options are left out."""
+    stems = {}
+    with suppress(OSError, ValueError, KeyError, TypeError):  # drawn by hand, or by another release
+        index = json.loads((run.path / "figures" / "index.json").read_text(encoding="utf-8"))
+        stems = {file: entry["stem"] for entry in index["made"] for file in entry["files"]}
+    found: dict[str, Path] = {}
+    for file in figures_of(run):
+        name = stems.get(file.name) or file.stem
+        found[file.stem if name in found else name] = file
+    return found
 
 
 def state_of(run: Run) -> str:

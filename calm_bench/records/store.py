@@ -153,6 +153,11 @@ class Run:
         return cls(path, info)
 
     @property
+    def home(self) -> Path:
+        """The folder that the record has or, if it grows beside an earlier one, will have; W&B's things are there."""
+        return self.path.with_name(self.run_id) if self.path.name.endswith(NEW) else self.path
+
+    @property
     def run_id(self) -> str:
         return str(self.info["run_id"])
 

@@ -126,7 +126,9 @@ def test_layers_and_flops_of_a_certified_rule_are_those_of_the_frontier(
     known = scalars(Run.open(folder))
     for (objective, delta, measure), row in table.iterrows():
         percent = f"{100 * delta:g}".replace(".", "_")
-        assert known[f"certified_layers/{measure}/{objective}_{percent}pct"] == pytest.approx(row["layers"])
+        promise = f"certified/{measure}/{objective}_{percent}pct"
+        assert known[f"{promise}/layers"] == pytest.approx(row["layers"])
+        assert known[f"{promise}/score"] == pytest.approx(row["score"])
 
 
 def test_exits_are_those_of_the_texts(records: Records) -> None:

@@ -100,7 +100,7 @@ def test_a_finished_run_is_mirrored_offline(
         ["demo"],
     )
     assert start.job_type == "evaluate"
-    assert start.notes == "With probability 0.95 ..."
+    assert start.notes == "risk 0.02: 8.00 layers (full); textual 0.1: 4.00 layers (softmax@0.9)"
     assert start.host == ""
     config = {item.key: json.loads(item.value_json) for item in start.config.update}
     assert config["task"] == {"name": "demo"}
@@ -109,7 +109,7 @@ def test_a_finished_run_is_mirrored_offline(
     history = _values(item for record in records for item in record.history.item)
     summary = _values(item for record in records for item in record.summary.update)
     assert summary["score"] == 41.5
-    assert summary["certified_layers/softmax/textual_10pct"] == 4.0
+    assert summary["certified/softmax/textual_10pct/layers"] == 4.0
     assert summary["status"] == "finished"
     assert summary["promises"] == ["With probability 0.95 ..."]
     assert {"exit_layers/softmax@0.9", "exit_layers/oracle", "figures/frontier"} <= set(history)
@@ -341,7 +341,7 @@ def test_a_note_that_names_a_precious_folder_deletes_nothing(run: Run, tmp_path:
     before = Mirrored.of(run)
     assert before.copy(run) is None
     later = before.copied_to(run, wandb / "offline-run-2-abc", wandb / "staging-abc-2")
-    later.forget_before(run, before)
+    later.forget_others(run)
     before.forget_staging(run)
     assert (precious / "thesis.tex").exists()
     assert (tmp_path / "precious" / "thesis.tex").exists()

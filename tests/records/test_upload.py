@@ -127,7 +127,7 @@ def test_the_users_own_wandb_sync_uploads_what_was_kept_offline(finished: Run, s
     python(stub, "-m", "wandb", "sync", folder, cwd=finished.path, WANDB_ERROR_REPORTING="false")
     (online,) = stub.runs.values()
     assert online.state == "finished"
-    assert online.summary["certified_layers/softmax/textual_10pct"] == 4.0
+    assert online.summary["certified/softmax/textual_10pct/layers"] == 4.0
     assert {"frontier", "certificates", "timings", "frontier_chart_table"} <= set(online.history[-1])
     committed(stub, finished)
     assert python(stub, "-c", MIRROR, str(finished.path)) == []  # W&B has it, whoever sent it
