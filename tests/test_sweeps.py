@@ -14,6 +14,7 @@ from calm_bench.sweep import trials
 from calm_bench.sweep.file import Sweep
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
+SEARCHES = [file for file in SWEEPS if sweep_file.read(file).metric]
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
@@ -28,7 +29,7 @@ def test_every_trial_composes(file: Path) -> None:
             assert len(config.measure) == 1
 
 
-@pytest.mark.parametrize("file", [file for file in SWEEPS if file.stem != "bayes"], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [file for file in SWEEPS if file not in SEARCHES], ids=lambda file: file.stem)
 def test_a_grid_has_measures_tolerances_and_seeds(file: Path) -> None:
     sweep = sweep_file.read(file)
     assert sweep.method == "grid"
@@ -48,13 +49,18 @@ def trials_of(sweep: Sweep) -> Iterator[dict[str, Any]]:
         yield from islice(trials.random(sweep, seed=0), 8)
 
 
-def test_the_searched_metric_is_one_that_a_run_of_it_records() -> None:
-    """sweeps/bayes.yaml names a measure, an objective and a δ that its trials certify."""
-    sweep = sweep_file.read(SWEEPS[0].with_name("bayes.yaml"))
+@pytest.mark.parametrize("file", SEARCHES, ids=lambda file: file.stem)
+def test_the_searched_metric_is_one_that_a_run_of_it_records(file: Path) -> None:
+    """It names a measure, an objective and a δ that its trials certify, and seconds only where they are timed."""
+    sweep = sweep_file.read(file)
     words = [word for word in sweep.command if "=" in word and "$" not in word]
     composing.register()
     with initialize_config_dir(str(composing.config_dir().resolve()), version_base="1.3"):
         config = composing.resolve(compose("config", overrides=words))
-    assert list(config.measure) == ["softmax"]
-    assert 0.1 in config.calibration.textual
-    assert sweep.metric == "certified/softmax/textual_10pct/layers"
+    assert sweep.metric is not None
+    _, measure, promise, what = sweep.metric.split("/")
+    objective, percent = promise.removesuffix("pct").split("_")
+    assert list(config.measure) == [measure]
+    assert float(percent) / 100 in getattr(config.calibration, objective)
+    assert what in ("layers", "speedup")
+    assert what != "speedup" or config.timing.examples > 0

@@ -44,7 +44,7 @@ def test_runs_are_ranked_by_layers_and_named_by_what_differs(runs: list[Path]) -
 
 @pytest.mark.parametrize(("maximize", "first"), [(False, "limit=2"), (True, "limit=3")])
 def test_a_sweep_ranks_by_its_metric(runs: list[Path], maximize: bool, first: str) -> None:
-    lines = ending(runs, "certified_layers/softmax/textual_10pct", maximize=maximize)
+    lines = ending(runs, "certified/softmax/textual_10pct/layers", maximize=maximize)
     assert ranked(lines)[0].endswith(first)
 
 
