@@ -55,6 +55,7 @@ def test_an_agent_that_is_killed_and_started_again_runs_every_trial(
         "threshold.grid=[0.9,0.5]",
         "timing.examples=0",
         "calibration.trials=0",
+        "figures=false",
         arguments,
     ]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(sweep))
@@ -78,7 +79,7 @@ def test_an_agent_that_is_killed_and_started_again_runs_every_trial(
     first.wait()
     assert (tmp_path / "wandb/sweep-sweep1/config-trial1.yaml").exists()
     assert stub.handed_out == 1
-    out, _ = wandb(stub, tmp_path, *agent).communicate(timeout=180)
+    out, _ = wandb(stub, tmp_path, *agent).communicate(timeout=300)
     assert [line for line in out.splitlines() if line.startswith("calm-bench: ") and "-1.5" in line]
 
     def whole() -> bool:
