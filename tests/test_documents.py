@@ -83,6 +83,7 @@ def test_a_run_composes(command: str) -> None:
         composed(*plain, *(f"{key}={value}" for key, value in zip(swept, values, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", starting(CERTIFY))
 def test_new_promises_from_the_record(checkout: Path, command: str) -> None:
     (run,) = (checkout / "runs").glob("demo-*")
@@ -92,6 +93,7 @@ def test_new_promises_from_the_record(checkout: Path, command: str) -> None:
     assert str(run) in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", starting(SWEEP))
 def test_a_sweep_lists_its_trials(checkout: Path, command: str) -> None:
     words = shlex.split(command.removeprefix(SWEEP).replace("FILE", "sweeps/demo.yaml"))
@@ -100,6 +102,7 @@ def test_a_sweep_lists_its_trials(checkout: Path, command: str) -> None:
     assert "calm_bench" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", starting(ANALYSE))
 def test_the_record_is_drawn(checkout: Path, tmp_path: Path, command: str) -> None:
     words = shlex.split(command.removeprefix(ANALYSE).replace("figures/", str(tmp_path)))
@@ -121,6 +124,7 @@ def test_what_is_named_is_there() -> None:
             assert (page.parent / file).exists(), (page.name, file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if "assets" not in page.parts], ids=lambda page: page.name)
 def test_python_runs(checkout: Path, page: Path) -> None:
     """But files of docs/extending.md, which stand below their name."""
@@ -138,6 +142,7 @@ def test_python_runs(checkout: Path, page: Path) -> None:
             assert out.strip(), "it prints nothing"
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_holds_nothing_of_the_machine_that_wrote_it(checkout: Path) -> None:
     """Its cells, one after another; lines for IPython alone left out."""
     cells = [
