@@ -210,7 +210,7 @@ class Batch:
                 case "first_state":
                     state = normed(self.weights, visits.states(groups.parent[left], np.ones_like(left)))
                 case "projected_kv":
-                    copied = self.cache.read(self.cache.tensor(layer), into, step)
+                    copied = self.cache.read(layer, into, step)
             for above in range(layer[0] + 1, depth + 1):
                 skip = int(np.searchsorted(layer, above))
                 if KINDS[kind] != "projected_kv":

@@ -15,22 +15,26 @@ FIRST_LENGTH = 16  # positions before the first doubling
 
 
 class KeyValueCache:
-    """A buffer (slots, L, 2, H, T, d_kv) that grows as rows part from one another.
+    """For each layer a buffer (slots, 2, H, T, d_kv), which grow as rows part from one another.
 
     A row is a set of rules whose exits have agreed so far. Rows that part are copied into free slots; rows that have
-    ended give their slots back. The buffer starts with one slot an example and a few positions, and doubles when full,
-    up to the `longest` text.
+    ended give their slots back. The buffers start with one slot an example and a few positions, and double when full,
+    up to the `longest` text; one after another, so that little is held twice.
     """
 
     def __init__(self, weights: Weights, slots: int, longest: int) -> None:
-        shape = (slots, weights.depth, 2, weights.heads, min(FIRST_LENGTH, longest), weights.d_kv)
-        self._buffer = torch.empty(shape, device=weights.device, dtype=weights.dtype)
+        shape = slots, 2, weights.heads, min(FIRST_LENGTH, longest), weights.d_kv
+        self._layers = [torch.empty(shape, device=weights.device, dtype=weights.dtype) for _ in range(weights.depth)]
         self._free: list[int] = []
         self._longest = longest
 
     @property
     def slots(self) -> int:
-        return self._buffer.shape[0]
+        return self._layers[0].shape[0]
+
+    @property
+    def length(self) -> int:
+        return self._layers[0].shape[3]
 
     def index(self, slots: NDArray[np.int64]) -> Index:
         """An index for `slots`: a slice, so that reading copies nothing, when they are 0..n-1 in order."""
@@ -39,18 +43,17 @@ class KeyValueCache:
         return self.tensor(slots)
 
     def tensor(self, numbers: NDArray[np.int64]) -> Tensor:
-        """The same numbers where the buffer is."""
-        return index_like(self._buffer, numbers)
+        """The same numbers where the buffers are."""
+        return index_like(self._layers[0], numbers)
 
     def make_room(self, step: int) -> None:
         """Have a position for `step`; called once a step, before any layer writes."""
-        length = self._buffer.shape[4]
-        if step >= length:
-            self._move(self.slots, min(2 * length, self._longest))
+        if step >= self.length:
+            self._move(self.slots, min(2 * self.length, self._longest))
 
     def append(self, layer: int, index: Index, step: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Write (n, 2, H, d_kv) of a layer (1..L) at a step; keys and values so far, (n, H, step + 1, d_kv) each."""
-        plane = self._buffer.select(1, layer - 1)
+        plane = self._layers[layer - 1]
         if isinstance(index, slice):  # the rows lie side by side: views, nothing is gathered
             plane = plane.narrow(0, 0, index.stop)
             plane.select(3, step).copy_(keys_values)
@@ -61,13 +64,15 @@ class KeyValueCache:
         keys, values = plane.float().unbind(1)
         return keys, values
 
-    def read(self, layers: Tensor, slots: Tensor, step: int) -> Tensor:
-        """Keys and values at a step, each slot's of its own layer, (n, 2, H, d_kv); layers (1..L) and slots (n,)."""
-        return self._buffer[..., step, :][slots, layers - 1]
+    def read(self, layers: NDArray[np.int64], slots: Tensor, step: int) -> Tensor:
+        """Keys and values at a step, each slot's of its own layer, (n, 2, H, d_kv); layers (1..L) ascending, (n,)."""
+        parts = slots.split(np.bincount(layers - 1, minlength=len(self._layers)).tolist())
+        return torch.cat([buffer.select(3, step)[part] for buffer, part in zip(self._layers, parts, strict=True)])
 
     def write(self, layer: int, slots: Tensor, step: int, keys_values: Tensor) -> None:
         """Write (n, 2, H, d_kv) into a layer (1..L) of slots (n,) at a step."""
-        self._buffer[:, layer - 1, :, :, step][slots] = keys_values.to(self._buffer.dtype)
+        buffer = self._layers[layer - 1]
+        buffer.select(3, step)[slots] = keys_values.to(buffer.dtype)
 
     def copy(self, sources: NDArray[np.int64], length: int) -> NDArray[np.int64]:
         """Copy the first `length` positions of slots into free ones; the new slots, in the order of `sources`."""
@@ -75,7 +80,9 @@ class KeyValueCache:
             self._grow(max(self.slots, len(sources)))
         targets = np.array([self._free.pop() for _ in sources], np.int64)
         read = self.tensor(sources)  # no slice: CUDA writes no view of a buffer into that buffer
-        self._buffer[self.index(targets), ..., :length, :] = self._buffer[read, ..., :length, :]
+        write = self.index(targets)
+        for buffer in self._layers:
+            buffer[write, :, :, :length] = buffer[read, :, :, :length]
         return targets
 
     def release(self, slots: NDArray[np.int64]) -> None:
@@ -83,10 +90,11 @@ class KeyValueCache:
 
     def _grow(self, extra: int) -> None:
         self._free.extend(range(self.slots, self.slots + extra))
-        self._move(self.slots + extra, self._buffer.shape[4])
+        self._move(self.slots + extra, self.length)
 
     def _move(self, slots: int, length: int) -> None:
-        """Into a larger buffer; memory that nothing was written to is not touched."""
-        old, rest = self._buffer, self._buffer.shape[1:4]
-        self._buffer = old.new_empty((slots, *rest, length, old.shape[5]))
-        self._buffer[: old.shape[0], ..., : old.shape[4], :] = old
+        """Into larger buffers; memory that nothing was written to is not touched."""
+        for layer, old in enumerate(self._layers):
+            larger = old.new_empty((slots, *old.shape[1:3], length, old.shape[4]))
+            larger[: old.shape[0], :, :, : old.shape[3]] = old
+            self._layers[layer] = larger
