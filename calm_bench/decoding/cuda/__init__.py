@@ -10,6 +10,5 @@ it runs. Where a measure decides, a layer and its question are one graph. Waitin
 next layer costs about half a layer of a small model; launching it ahead costs a quarter of one where it is needed, and
 a whole one where it is not. So a layer is launched ahead where tokens have mostly gone on from the one below.
 
-One H100, T5 v1.1, source 512, 100 tokens, bfloat16 weights, medians in us a token (small / base / large):
-full depth 133 / 264 / 543; state asked at every layer, never leaving 156 / 289 / 640; leaving at layer 2 55 / 81 / 115.
+`examples/speed/gpu.py` measures it; docs/speed.md says what one card gave.
 """
