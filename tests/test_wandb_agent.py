@@ -70,7 +70,7 @@ def test_an_agent_that_is_killed_and_started_again_runs_every_trial(
     ]
     agent = ["agent", f"{ENTITY}/{PROJECT}/sweep1"]
     first = wandb(stub, tmp_path, *agent)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while "trial1" not in stub.runs:  # W&B hears of a trial while it runs
         assert first.poll() is None, first.communicate()
         assert time.monotonic() < deadline
@@ -79,7 +79,7 @@ def test_an_agent_that_is_killed_and_started_again_runs_every_trial(
     first.wait()
     assert (tmp_path / "wandb/sweep-sweep1/config-trial1.yaml").exists()
     assert stub.handed_out == 1
-    out, _ = wandb(stub, tmp_path, *agent).communicate(timeout=300)
+    out, _ = wandb(stub, tmp_path, *agent).communicate(timeout=400)
     assert [line for line in out.splitlines() if line.startswith("calm-bench: ") and "-1.5" in line]
 
     def whole() -> bool:
