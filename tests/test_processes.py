@@ -41,8 +41,7 @@ def test_several_processes_leave_the_record_of_one(
     command = ["-m", "calm_bench", f"model.path={tiny_checkpoint}", *COMMAND]
     statuses, out, err = several.run(count, *command, cwd=tmp_path)
     assert statuses == [0] * count, err
-    assert err.count("  0%|") == 3, err  # one bar each for decoding, scoring and timing
-    assert f"decode, share of 1 in {count}: 100%" in err
+    assert "%|" not in err  # a log has lines, of the first process alone
     assert [line for line in out.splitlines() if line.startswith("run: ")] == [f"run: runs/{alone.run_id}"]
     joint = Run.open(tmp_path / "runs" / alone.run_id)
     for name in ("generations", "tokens", "certificates", "reliability"):
