@@ -31,7 +31,8 @@ BLANK: dict[str, dict[str, Any]] = {"examples": {"source": "", "references": []}
 def compact(run: Finished, out: Path) -> Path:
     """Write the run without texts and tokens to a folder of its id in `out`; that folder.
 
-    run.json stays but for the tables' digests, and `partial`, which says that something is left out.
+    run.json stays but for the tables' digests, the folders of the machine, of which the last name stays, and `partial`,
+    which says that something is left out.
     """
     folder = out / run.run_id
     make_folder(folder)
@@ -41,10 +42,18 @@ def compact(run: Finished, out: Path) -> Path:
         table = run.record.table(name)
         file = tables.write(folder / f"{name}.parquet", table.columns, _without_texts(name, table))
         entries[name] = [vars(file)]
-    about = {**run.about, "tables": entries, PARTIAL: True}
+    about = {**run.about, "config": _without_folders(run.config), "tables": entries, PARTIAL: True}
     with replacing(folder / RUN_FILE) as stream:
         stream.write(f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode())
     return folder
+
+
+def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
+    def last(group: Any) -> Any:
+        path = group.get("path") if isinstance(group, dict) else None
+        return {**group, "path": Path(path).name} if isinstance(path, str) else group
+
+    return {name: last(group) for name, group in config.items()} | {"runs_dir": Path(str(config.get("runs_dir"))).name}
 
 
 def _without_texts(name: str, table: tables.Table) -> Iterator[pa.Table]:

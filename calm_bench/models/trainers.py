@@ -34,8 +34,10 @@ class ReadsByLength(Trainer):
     """Trainer whose steps have pairs of about one length, and in whose loss every target token weighs alike.
 
     A batch's loss is a mean over its target tokens, which `share` makes a part of the sum over all: a batch of short
-    texts has few tokens, and those would weigh more.
+    texts has few tokens, and those would weigh more. A loss that is no number ends the training.
     """
+
+    _last_loss: Tensor | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         about = self.args
@@ -43,6 +45,21 @@ class ReadsByLength(Trainer):
         sampler = ByLength(train_dataset or self.train_dataset, together, about.seed)
         self._targets = about.train_batch_size * sampler.mean_targets
         return sampler
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """Trainer's own. The loss before is looked at, for which no device has to be waited for.
+
+        Raises FloatingPointError where that one is NaN or infinite.
+        """
+        loss = super().training_step(*arguments, **options)
+        if self._last_loss is not None and not self._last_loss.isfinite():
+            raise FloatingPointError(
+                f"training: the loss is not finite at step {self.state.global_step}; lower the learning rate, or try "
+                "more training.warmup_steps, training.max_grad_norm=1.0 or training.bf16=false (the same command would "
+                "go on from the last checkpoint)"
+            )
+        self._last_loss = loss
+        return loss
 
     def share(self, labels: Tensor) -> Tensor:
         """Target tokens of a batch that trains, over those of a mean batch."""

@@ -14,7 +14,9 @@ from tests.analysis.conftest import WriteRun
 
 @pytest.fixture
 def both(write_run: WriteRun, tmp_path: Path) -> tuple[Run, Run]:
-    folder = write_run()
+    folder = write_run(
+        config={"task": {"name": "tatoeba_enfr", "path": "/home/me/tatoeba"}, "runs_dir": "/home/me/runs"}
+    )
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "small")]) == 0
     return Run.open(folder), Run.open(tmp_path / "small" / folder.name)
 
@@ -32,13 +34,16 @@ def test_no_text_is_left_and_every_number_is(both: tuple[Run, Run]) -> None:
     words = set("".join(whole.read("examples")["source"]).split())
     content = b"".join(file.read_bytes() for file in small.path.glob("*.parquet"))
     assert not any(word.encode() in content for word in words if len(word) > 5)
-    assert {**small.info, "tables": 0, "partial": 0} == {**whole.info, "tables": 0, "partial": 0}
+    same = {"tables": 0, "partial": 0, "config": 0}
+    assert small.info | same == whole.info | same
+    assert "/home/me" not in (small.path / "run.json").read_text()
+    assert small.info["config"]["task"] == {"name": "tatoeba_enfr", "path": "tatoeba"}
 
 
 def test_it_is_drawn_as_any_record_but_for_its_texts(both: tuple[Run, Run], tmp_path: Path) -> None:
     made, missing = draw(load(both[1].path, quiet=True), tmp_path / "figures")
     whole, _ = draw(load(both[0].path, quiet=True), tmp_path / "whole")
-    assert {one.stem for one in whole} - {one.stem for one in made} == {"coloured-text"}
+    assert {one.stem for one in whole} - {one.stem for one in made} == {"card", "coloured-text"}  # both show a text
     assert any("no tokens with their text" in line for line in missing)
     assert (tmp_path / "figures/efficiency.md").read_text() == (tmp_path / "whole/efficiency.md").read_text()
 

@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from calm_bench.models.loss import IGNORED, exit_classifier_losses, layer_agreement, layer_losses, layer_weights
+from calm_bench.models.loss import (
+    IGNORED,
+    exit_classifier_losses,
+    layer_agreement,
+    layer_logits,
+    layer_losses,
+    layer_weights,
+)
 from tests.models_for_tests import VOCAB, random_t5
 
 
@@ -34,6 +41,29 @@ def test_layer_losses_are_what_decoding_sees(gated: bool) -> None:
     for loss, state in zip(losses, raw, strict=True):
         torch.testing.assert_close(loss, functional.cross_entropy(model.head(state[targets]), labels[targets]))
     torch.testing.assert_close(losses[-1], outputs.loss)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_losses_whose_logits_are_made_twice_have_the_gradients_of_those_that_are_kept(bf16: bool) -> None:
+    """Dropout and bfloat16 autocast included: what is made again is what was."""
+    inputs, labels = torch.tensor([[5, 6, 1], [7, 1, 0]]), torch.tensor([[8, 9, 1], [10, 1, IGNORED]])
+    found = []
+    for kept in (False, True):
+        model = random_t5(depth=3, dropout=0.3).backbone.train()
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            outputs = model(input_ids=inputs, labels=labels, output_hidden_states=True, use_cache=False)
+            if kept:
+                there = labels != IGNORED
+                states = [state[there] for state in outputs.decoder_hidden_states[1:-1]]
+                logits = [*(layer_logits(model, state) for state in states), outputs.logits[there]]
+                losses = torch.stack([functional.cross_entropy(one.float(), labels[there]) for one in logits])
+            else:
+                losses = layer_losses(model, outputs, labels)
+        (losses @ layer_weights("index", 3)).backward()
+        found.append({"losses": losses, **{name: weight.grad for name, weight in model.named_parameters()}})
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], msg=lambda text, name=name: f"{name}: {text}")  # type: ignore[misc]
 
 
 def test_exit_classifier_learns_agreement_with_the_last_layer() -> None:

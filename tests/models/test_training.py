@@ -164,6 +164,22 @@ def test_adafactor_s_rate_is_a_share_of_each_weight_s_size_as_in_t5x(relative: b
             assert 0.2 * rate < step < 1.01 * rate, name
 
 
+def test_a_loss_that_is_no_number_ends_the_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, calls = MultiExitTrainer.compute_loss, []
+
+    def poisoned(*arguments: object, **options: object) -> torch.Tensor:
+        calls.append(1)
+        loss = plain(*arguments, **options)  # type: ignore[arg-type]
+        return loss * float("nan") if len(calls) == 3 else loss
+
+    monkeypatch.setattr(MultiExitTrainer, "compute_loss", poisoned)
+    with pytest.raises(
+        FloatingPointError, match=r"^training: the loss is not finite at step 3; lower the learning rate"
+    ):
+        train(tmp_path, steps=60, evaluate_every=60)
+    assert len(calls) == 4
+
+
 def test_a_gradient_is_cut_to_its_norm(tmp_path: Path) -> None:
     """AdamW takes steps of any gradient that is not small against its 1e-8."""
     start, _ = model_and_rows()
