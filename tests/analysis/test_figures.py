@@ -67,10 +67,10 @@ def test_what_would_hide_the_rest_is_said_and_not_drawn(part: Records) -> None:
 
 
 def test_a_fixed_layer_that_scores_higher_is_said_to_be_unlike_the_paper(part: Records) -> None:
-    worse = part.frontier.assign(score=part.frontier["score"].where(part.frontier["measure"] != "state", 1.0))
+    worse = part.frontier.assign(score=part.frontier["score"].where(part.frontier["measure"] != "softmax", 1.0))
     title = " ".join(analysis.frontier(worse).axes[0].get_title(loc="left").split())
     assert "a fixed layer scores higher than" in title
-    assert "state" in title.split("higher than")[1]
+    assert "softmax" in title.split("higher than")[1]
     assert "unlike the paper's Fig. 3" in title
 
 
