@@ -129,6 +129,8 @@ def _texts(part: Records, rule: pd.DataFrame) -> tuple[dict[Any, Any], dict[str,
     """The example whose text by the full model is the longest, and its tokens under the full model and under `rule`."""
     full = part.rules[part.rules["kind"] == "full"].iloc[:1]
     lengths = part.generations(full).sort_values(["n_tokens", "example_id"], ascending=[False, True], kind="stable")
+    if not len(lengths):
+        raise InputError("no texts in generations.parquet")
     number = int(lengths["example"].iloc[0])
     texts = {}
     for name, one in (("the full model", full), ("the rule", rule)):
