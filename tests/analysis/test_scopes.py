@@ -43,7 +43,8 @@ def test_what_lacks_is_said_with_the_command_that_makes_it(several, tmp_path: Pa
         "decay-points-decay-tatoeba_enfr", "decay-points-decay-tatoeba_enfr-no-limit",
     ]  # fmt: skip
     assert missing == [
-        "no runs of +experiment=state_copying: python -m calm_bench +experiment=state_copying makes them"
+        "no runs of +experiment=state_copying: python -m calm_bench +experiment=state_copying makes them",
+        "Seconds of every timed arm: no run was timed (timing.examples above 0)",
     ]
     assert "python -m calm_bench +experiment=decay  # decay-0-9" in (tmp_path / "classifier.md").read_text()
 
