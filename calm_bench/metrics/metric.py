@@ -67,14 +67,16 @@ class Metric(ABC):
     def interval(
         self, statistics: Array, level: float = 0.95, resamples: int = 1000, seed: int = 0
     ) -> tuple[float, float]:
-        """Percentile bootstrap interval (low, high) of `aggregate`, in 0..100, over the n examples of (n, k).
+        """Percentile bootstrap interval (low, high) of `aggregate`, in 0..100, over the n examples of (n, k)."""
+        if not 0 < level < 1:
+            raise InputError(f"{self.name}: level={level} of an interval must lie in (0, 1)")
+        low, high = np.quantile(self.draws(statistics, resamples, seed), [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def draws(self, statistics: Array, resamples: int = 1000, seed: int = 0) -> Array:
+        """`aggregate`, in 0..100, (resamples,), each of n examples drawn from those of (n, k).
 
         The same n and seed draw the same examples, so rules decoded on one set are resampled alike.
         """
-        if not 0 < level < 1:
-            raise InputError(f"{self.name}: level={level} of an interval must lie in (0, 1)")
-        random = np.random.default_rng(seed)
-        n = len(statistics)
-        draws = [self.aggregate(statistics[random.integers(n, size=n)]) for _ in range(resamples)]
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
+        random, n = np.random.default_rng(seed), len(statistics)
+        return np.array([self.aggregate(statistics[random.integers(n, size=n)]) for _ in range(resamples)])

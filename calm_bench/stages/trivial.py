@@ -10,8 +10,6 @@ import numpy as np
 from calm_bench.stages.score import Floats
 from calm_bench.tasks.task import Example, Task
 
-RESAMPLES = 1000
-
 
 def trivial(task: Task, examples: Sequence[Example], full: Floats, seed: int) -> dict[str, Any] | None:
     """The task's trivial baseline, by the quality metric; None where it has none.
@@ -26,10 +24,8 @@ def trivial(task: Task, examples: Sequence[Example], full: Floats, seed: int) ->
     name, texts = baseline
     metric = task.quality
     known = metric.statistics(texts, [example.references for example in examples])
-    random = np.random.default_rng(seed)
-    draws = [random.integers(len(known), size=len(known)) for _ in range(RESAMPLES)]
-    own = np.array([metric.aggregate(known[draw]) for draw in draws])
-    ahead = np.array([metric.aggregate(full[draw]) for draw in draws]) - own
+    own = metric.draws(known, seed=seed)
+    ahead = metric.draws(full, seed=seed) - own
     (low, high), (ahead_low, ahead_high) = (np.quantile(values, [0.025, 0.975]) for values in (own, ahead))
     score = metric.aggregate(known)
     return {
