@@ -91,6 +91,8 @@ def test_a_drawing_that_fails_does_not_keep_it_from_w_and_b(command: list[str], 
 
 @pytest.mark.parametrize("function", ["analysis:draw", "calm_bench.records.logged:log"])
 def test_sigterm_after_the_record_is_finished_calls_it_finished(function: str, command: list[str], cwd: Path) -> None:
+    for figures in cwd.glob("runs/*/figures"):  # what is there is not drawn again
+        shutil.rmtree(figures)
     words = ["-c", TERMINATED_IN, function, *command, "tracking.mode=offline"]
     process = cli.python(*words, cwd=cwd, env=cli.environment())
     _, err = process.communicate(timeout=120)
