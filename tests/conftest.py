@@ -24,7 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def end_the_prepared_process() -> Iterator[None]:
-    """While coverage still waits for what its processes have to say."""
     yield
     if cli.prepared.cache_info().currsize:
         cli.prepared().end()

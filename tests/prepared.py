@@ -28,7 +28,6 @@ LIBRARIES = [  # imported inside functions; not W&B, whose folder for media, mad
 def prepare() -> None:
     """Import what a command may need, all but the modules that are commands."""
     from hydra import compose, initialize_config_dir
-    from hydra._internal import utils
 
     import analysis
     import calm_bench
@@ -44,7 +43,6 @@ def prepare() -> None:
     configuration.register()
     with initialize_config_dir(str(configuration.config_dir()), version_base="1.3"):
         compose("config")  # finds Hydra's plugins
-    utils.is_under_debugger = lambda: False  # Hydra takes coverage for one, and then reports errors in another way
     assert threading.active_count() == 1, f"a fork leaves others behind: {threading.enumerate()}"
     gc.collect()
     gc.freeze()  # nothing of this is touched, and so copied, by a child's collections
