@@ -142,7 +142,14 @@ class EarlyExitModel(ABC):
 
     @abstractmethod
     def weights(self, dtype: torch.dtype) -> Weights:
-        """The weights as executors read them, held in this dtype, as they are now."""
+        """The weights as executors read them, held in this dtype, as they are now.
+
+        In float16 they keep the gains of norms apart, so that they lose nothing where `fits_float16`.
+        """
+
+    @abstractmethod
+    def fits_float16(self) -> bool:
+        """Whether float16 holds the layers' matrices without loss."""
 
     @abstractmethod
     def shape(self) -> Shape:

@@ -86,6 +86,9 @@ class EarlyExitT5(EarlyExitModel):
     def weights(self, dtype: torch.dtype) -> Weights:
         return t5_weights.fused(self.backbone, self.tokens, self.learned, dtype)
 
+    def fits_float16(self) -> bool:
+        return t5_weights.fits_float16(self.backbone)
+
     def shape(self) -> Shape:
         config = self.backbone.config
         return Shape(

@@ -1,7 +1,8 @@
 """A decoder's weights as executors read them: fused, and free of the library that they were loaded by.
 
-Each norm's gain is folded into the matrix that follows it; query, key and value are one matrix. Weights may be held in
-bfloat16; activations are float32 always, because exits in bfloat16 activations are other exits.
+Query, key and value are one matrix, and each norm's gain is folded into the matrix that follows it. Where the layers'
+matrices are held in float16 their gains stand beside them, so that they are the checkpoint's own, and all else is
+float32. Activations are float32 always, because exits in activations of 16 bits are other exits.
 `decoding/layer.py` says what is computed with them.
 """
 
@@ -19,12 +20,17 @@ from calm_bench.models.tokens import GenerationTokens
 
 @dataclass(frozen=True)
 class FeedForward:
-    """x + wo(act(wi x)), or with a gate x + wo(act(wi_0 x) * wi_1 x)."""
+    """x + wo(act(wi x)), or with a gate x + wo(act(wi_0 x) * wi_1 x).
+
+    Attributes:
+        gain: (d), of the norm before wi; None where it is folded in. Likewise `gain` and `cross_gain` of the layers.
+    """
 
     wi: Tensor  # (d_ff or 2 d_ff, d)
     wo: Tensor  # (d_ff, d)
     activation: Callable[[Tensor], Tensor]
     gated: bool
+    gain: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class EncoderLayer:
     qkv: Tensor  # (3 H d_kv, d)
     out: Tensor  # (H d_kv, d)
     feed_forward: FeedForward
+    gain: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class DecoderLayer:
     cross_query: Tensor  # (H d_kv, d)
     cross_out: Tensor  # (H d_kv, d)
     feed_forward: FeedForward
+    gain: Tensor | None
+    cross_gain: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class PositionBuckets:
 
 @dataclass(frozen=True)
 class Weights:
-    """What an executor needs of a model, in one dtype and on one device.
+    """What an executor needs of a model, on one device.
 
     Attributes:
         tokens: which tokens start, pad and end a text.
@@ -91,7 +100,8 @@ class Weights:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embedding.dtype
+        """What the layers' matrices are held in."""
+        return self.decoder_layers[0].qkv.dtype
 
     @property
     def device(self) -> torch.device:

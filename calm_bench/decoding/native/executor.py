@@ -60,7 +60,10 @@ class Native:
 
     def __init__(self, model: EarlyExitModel, dtype: torch.dtype, *, int8: bool = False, preview: bool = True) -> None:
         self._library = library()
-        layout = Layout(self._library.panel_outputs(), model.activation, int8, preview)
+        float16 = bool(self._library.reads_float16())
+        layout = Layout(self._library.panel_outputs(), model.activation, int8, preview, float16)
+        if float16 and not int8 and dtype is torch.float32 and model.fits_float16():
+            dtype = torch.float16  # the same numbers, and half the bytes to read
         self._weights = NativeWeights(model.weights(dtype), layout)
         self._model = byref(self._weights.structure)
         self._rules: dict[tuple[Rule, int], CRule] = {}

@@ -1,4 +1,5 @@
-/* What a layer does, in the encoder and in the decoder. Each RMS norm's gain is folded into the matrix that follows it. */
+/* What a layer does, in the encoder and in the decoder. The gains of the norms behind the last layer of each are folded
+   into the matrix that follows. */
 
 #pragma once
 #include "model.h"
@@ -9,6 +10,17 @@ static void rms_norm(const Model *m, const float *x, float *y, int n) {
         const float scale = 1.0f / sqrtf(dot(x, x, m->d) / m->d_model + m->epsilon);
         for (int j = 0; j < m->d; j += WIDTH) STORE(y + j, LOAD(x + j) * scale);
     }
+}
+
+/* y (n, d) = x times a gain (d); x may be y */
+static void scale(const Model *m, const float *x, const float *gain, float *y, int n) {
+    for (int i = 0; i < n; i++, x += m->d, y += m->d)
+        for (int j = 0; j < m->d; j += WIDTH) STORE(y + j, LOAD(x + j) * LOAD(gain + j));
+}
+
+static void norm(const Model *m, const float *x, const float *gain, float *y, int n) {
+    rms_norm(m, x, y, n);
+    scale(m, y, gain, y, n);
 }
 
 /* scores (length) to weights that sum to 1; they are readable and writable up to a whole vector */
@@ -82,7 +94,7 @@ static inline floats gelu(floats x) { /* the tanh form: x (1 + tanh u) / 2 is x 
 /* x (n, d) += wo act(wi norm(x)), or with a gate wo (act(wi_0 norm(x)) * wi_1 norm(x)) */
 static void feed_forward(const Model *m, const Layer *w, float *x, int n, const Buffers *b) {
     const int inner = w->wi.rows;
-    rms_norm(m, x, b->normed, n);
+    norm(m, x, w->inner_gain, b->normed, n);
     product(&w->wi, b->normed, m->d, b->inner, inner, n, SET); /* (n, f or 2 f) */
     for (int i = 0; i < n; i++)
         for (int j = 0; j < m->d_ff; j += WIDTH) {
@@ -99,7 +111,7 @@ static void feed_forward(const Model *m, const Layer *w, float *x, int n, const 
 static void encoder_layer(const Model *m, const Layer *w, float *x, int S, const Buffers *b) {
     const int a = m->attention;
     const Memory here = {b->keys, b->values, padded(S, UNIT), FLOAT32};
-    rms_norm(m, x, b->normed, S);
+    norm(m, x, w->gain, b->normed, S);
     product(&w->qkv, b->normed, m->d, b->qkv, 3 * a, S, SET); /* (S, 3 a) */
     remember(m, b->qkv + a, 3 * a, S, &here, 0);
     for (int head = 0; head < m->heads; head++)
@@ -118,10 +130,11 @@ static void decoder_layer(const Model *m, const Layer *w, float *x, int n, int t
     const int a = m->attention, waiting = t - *filled;
     if (waiting > 0) {
         const Matrix kv = rows_from(w->qkv, a);
-        product(&kv, b->left + (size_t)*filled * m->d, m->d, b->qkv, 2 * a, waiting, SET); /* (waiting, 2 a) */
+        scale(m, b->left + (size_t)*filled * m->d, w->gain, b->normed, waiting);
+        product(&kv, b->normed, m->d, b->qkv, 2 * a, waiting, SET); /* (waiting, 2 a) */
         remember(m, b->qkv, 2 * a, waiting, past, *filled);
     }
-    rms_norm(m, x, b->normed, n);
+    norm(m, x, w->gain, b->normed, n);
     product(&w->qkv, b->normed, m->d, b->qkv, 3 * a, n, SET); /* (n, 3 a) */
     remember(m, b->qkv + a, 3 * a, n, past, t);
     *filled = t + n;
@@ -130,7 +143,7 @@ static void decoder_layer(const Model *m, const Layer *w, float *x, int n, int t
             attend(m, head, b->qkv + (size_t)i * 3 * a, past, t + i + 1, b->bias + head * (N + UNIT) + N - 1 - t - i,
                    b->scores, b->mixed + (size_t)i * a);
     product(&w->out, b->mixed, a, x, m->d, n, ADD); /* (n, d) */
-    rms_norm(m, x, b->normed, n);
+    norm(m, x, w->cross_gain, b->normed, n);
     product(&w->cross_query, b->normed, m->d, b->qkv, a, n, SET); /* (n, a) */
     for (int head = 0; head < m->heads; head++)
         for (int i = 0; i < n; i++)

@@ -17,6 +17,7 @@ typedef struct {
     Matrix qkv, out;                         /* (3 a, d), (d, a) */
     Matrix cross_query, cross_kv, cross_out; /* (a, d), (2 a, d), (d, a): the decoder's */
     Matrix wi, wo;                           /* (f or 2 f, d), (d, f) */
+    const float *gain, *cross_gain, *inner_gain; /* (d) of the norms before qkv, cross_query and wi; ones if folded in */
 } Layer;
 
 typedef struct {

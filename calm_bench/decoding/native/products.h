@@ -8,6 +8,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define WIDTH 16 /* floats in a register */
@@ -32,19 +35,29 @@ typedef float floats __attribute__((vector_size(4 * WIDTH), aligned(4), may_alia
 typedef int32_t ints __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef uint32_t uints __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
+#if defined(__F16C__) || defined(__aarch64__)
+#define READS_FLOAT16 1
+#else
+#define READS_FLOAT16 0
+#endif
+
 #define LOAD(p) (*(const floats *)(p))
 #define STORE(p, v) (*(floats *)(p) = (v))
 #define INLINE static inline __attribute__((always_inline))
 
-enum { FLOAT32, BFLOAT16, INT8 }; /* 1, 2 or 4 weights to 32 bits */
+enum { FLOAT32, BFLOAT16, INT8, FLOAT16 };
 enum { SET, ADD };
 
-/* w (rows, columns) as [rows / PANEL][columns / k][PANEL][k], k weights to 32 bits */
+/* w (rows, columns) as [rows / PANEL][columns / k][PANEL][k], k weights to 32 bits; k is 1 for FLOAT16, whose columns
+   instructions of their own widen */
 typedef struct {
     const void *weights;
     const float *scales; /* (rows) of INT8, else null */
     int32_t rows, columns, type;
 } Matrix;
+
+/* The bytes of n weights */
+INLINE size_t bytes_of(int type, size_t n) { return type == FLOAT16 ? 2 * n : 4 * n >> type; }
 
 INLINE size_t padded(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -94,9 +107,23 @@ static inline float dot(const float *a, const float *b, int n) {
     return sum_of(even + odd);
 }
 
-/* The k-th weight of each 32-bit lane, widened to float32 */
-INLINE floats widened(const char *lanes, int type, int k) {
-    uints u = *(const uints *)lanes;
+INLINE floats of_float16(const char *halves) {
+#if defined(__F16C__) && WIDTH == 16
+    return (floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)halves));
+#elif defined(__F16C__)
+    return (floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)halves));
+#elif defined(__aarch64__)
+    typedef __fp16 narrow __attribute__((vector_size(2 * WIDTH), aligned(2), may_alias));
+    return __builtin_convertvector(*(const narrow *)halves, floats);
+#else
+    return (floats){0}; /* never asked for: see READS_FLOAT16 */
+#endif
+}
+
+/* The k-th weight of each lane of vector v, widened to float32 */
+INLINE floats widened(const char *lanes, int type, int v, int k) {
+    if (type == FLOAT16) return of_float16(lanes + 2 * WIDTH * v);
+    uints u = *(const uints *)(lanes + 4 * WIDTH * v);
     if (type == FLOAT32) return (floats)u;
     if (type == BFLOAT16) return (floats)((u >> 16 * k) << 16);
     return __builtin_convertvector((ints)(u << (24 - 8 * k)) >> 24, floats);
@@ -104,14 +131,14 @@ INLINE floats widened(const char *lanes, int type, int k) {
 
 /* y (n, PANEL) = or += x (n, columns) times the panel at `row`; rows of y past `kept` are computed and thrown away */
 INLINE void panel(const Matrix *m, int type, int n, int row, const float *x, int dx, float *y, int dy, int kept, int how) {
-    const int inputs = 1 << type;
-    const char *w = (const char *)m->weights + ((size_t)row * m->columns * 4 >> type);
+    const int inputs = type == FLOAT16 ? 1 : 1 << type, step = type == FLOAT16 ? 2 * PANEL : 4 * PANEL;
+    const char *w = (const char *)m->weights + bytes_of(type, (size_t)row * m->columns);
     floats sum[BLOCK][VECTORS] = {{{0}}};
-    for (int j = 0; j < m->columns; j += inputs, w += 4 * PANEL) {
-        for (int line = 0; line < 4 * PANEL; line += 64) __builtin_prefetch(w + AHEAD + line);
+    for (int j = 0; j < m->columns; j += inputs, w += step) {
+        for (int line = 0; line < step; line += 64) __builtin_prefetch(w + AHEAD + line);
         for (int k = 0; k < inputs; k++)
             for (int v = 0; v < VECTORS; v++) {
-                floats column = widened(w + 4 * WIDTH * v, type, k);
+                floats column = widened(w, type, v, k);
                 for (int i = 0; i < n; i++) sum[i][v] += column * x[i * dx + j + k];
             }
     }
@@ -124,6 +151,13 @@ INLINE void panel(const Matrix *m, int type, int n, int row, const float *x, int
         }
 }
 
+/* `panel` for 1, FEW or BLOCK rows, whichever are enough for those that are left */
+INLINE void rows_of_panel(const Matrix *m, int type, int row, const float *x, int dx, float *y, int dy, int left, int how) {
+    if (left > FEW) panel(m, type, BLOCK, row, x, dx, y, dy, left, how);
+    else if (left > 1) panel(m, type, FEW, row, x, dx, y, dy, left, how);
+    else panel(m, type, 1, row, x, dx, y, dy, 1, how);
+}
+
 /* y (n, rows) = or += x (n, columns) m^T; dx and dy are from row to row, and x is readable up to a whole BLOCK */
 static void product(const Matrix *m, const float *x, int dx, float *y, int dy, int n, int how) {
     for (int row = 0; row < m->rows; row += PANEL)
@@ -131,23 +165,18 @@ static void product(const Matrix *m, const float *x, int dx, float *y, int dy, i
             const float *in = x + (size_t)i * dx;
             float *out = y + (size_t)i * dy + row;
             const int left = n - i;
-            switch (m->type + 3 * (left > 1) + 3 * (left > FEW)) {
-            case FLOAT32: panel(m, FLOAT32, 1, row, in, dx, out, dy, 1, how); break;
-            case BFLOAT16: panel(m, BFLOAT16, 1, row, in, dx, out, dy, 1, how); break;
-            case INT8: panel(m, INT8, 1, row, in, dx, out, dy, 1, how); break;
-            case 3 + FLOAT32: panel(m, FLOAT32, FEW, row, in, dx, out, dy, left, how); break;
-            case 3 + BFLOAT16: panel(m, BFLOAT16, FEW, row, in, dx, out, dy, left, how); break;
-            case 3 + INT8: panel(m, INT8, FEW, row, in, dx, out, dy, left, how); break;
-            case 6 + FLOAT32: panel(m, FLOAT32, BLOCK, row, in, dx, out, dy, left, how); break;
-            case 6 + BFLOAT16: panel(m, BFLOAT16, BLOCK, row, in, dx, out, dy, left, how); break;
-            case 6 + INT8: panel(m, INT8, BLOCK, row, in, dx, out, dy, left, how); break;
+            switch (m->type) { /* each becomes code of its own */
+            case FLOAT32: rows_of_panel(m, FLOAT32, row, in, dx, out, dy, left, how); break;
+            case BFLOAT16: rows_of_panel(m, BFLOAT16, row, in, dx, out, dy, left, how); break;
+            case INT8: rows_of_panel(m, INT8, row, in, dx, out, dy, left, how); break;
+            case FLOAT16: rows_of_panel(m, FLOAT16, row, in, dx, out, dy, left, how); break;
             }
         }
 }
 
 /* m from `row` on, a multiple of UNIT */
 static inline Matrix rows_from(Matrix m, int row) {
-    m.weights = (const char *)m.weights + ((size_t)row * m.columns * 4 >> m.type);
+    m.weights = (const char *)m.weights + bytes_of(m.type, (size_t)row * m.columns);
     m.scales = m.scales ? m.scales + row : NULL;
     m.rows -= row;
     return m;

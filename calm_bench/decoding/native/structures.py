@@ -11,7 +11,8 @@ class Matrix(Structure):
 
 class Layer(Structure):
     MATRICES = ("qkv", "out", "cross_query", "cross_kv", "cross_out", "wi", "wo")
-    _fields_ = [(name, Matrix) for name in MATRICES]
+    GAINS = ("gain", "cross_gain", "inner_gain")
+    _fields_ = [*((name, Matrix) for name in MATRICES), *((name, c_void_p) for name in GAINS)]
 
 
 class Model(Structure):
@@ -54,6 +55,7 @@ def declare(library: CDLL) -> None:
     model, number, memory = POINTER(Model), c_int32, c_void_p
     signatures: dict[str, tuple[type, list[type]]] = {
         "panel_outputs": (c_int32, []),
+        "reads_float16": (c_int32, []),
         "buffer_bytes": (c_size_t, [model, number, number]),
         "memory_floats": (c_size_t, [model, number]),
         "read_memory": (c_float, [memory, c_size_t]),

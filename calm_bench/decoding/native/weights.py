@@ -18,7 +18,8 @@ from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.weights import DecoderLayer, EncoderLayer, Weights
 
 UNIT, HEAD_UNIT = 64, 16  # as in products.h and model.h
-FLOAT32, BFLOAT16, INT8 = range(3)
+FLOAT32, BFLOAT16, INT8, FLOAT16 = range(4)
+TYPES = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16, torch.float16: FLOAT16}
 ACTIVATIONS = ("relu", "gelu_new")
 CHUNK = 64 << 20  # NumPy asks for huge pages from 4 MiB on; without them a product takes a third longer
 
@@ -68,23 +69,24 @@ class Layout:
         activation: of the feed-forward layers, one of `ACTIVATIONS`.
         int8: whether all matrices but the head are rounded to int8 with a scale a row: another model, with other texts.
         preview: whether the head has its int8 copy beside it.
+        float16: whether this machine has instructions that read float16.
     """
 
     panel: int
     activation: str
     int8: bool
     preview: bool
+    float16: bool
 
 
 class NativeWeights:
-    """What `Model` in model.h points to, from weights in float32 or bfloat16 on the CPU."""
+    """What `Model` in model.h points to, from weights on the CPU."""
 
     def __init__(self, weights: Weights, layout: Layout) -> None:
         self.arena, self.depth, self.vocab = Arena(), weights.depth, len(weights.head)
         self._layout, self._learned = layout, weights.learned
         self._probes: dict[str, Any] = {}
         self._heads, self._head_rows = weights.heads, weights.d_kv
-        self._type = INT8 if layout.int8 else {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16}[weights.dtype]
         self._d, self._d_kv = padded(weights.d_model), padded(weights.d_kv, HEAD_UNIT)
         self._attention = padded(weights.heads * self._d_kv)
         self._d_ff = padded(len(weights.decoder_layers[0].feed_forward.wo))
@@ -117,7 +119,7 @@ class NativeWeights:
         units = (padded(module.units),)
         return [
             Probe(
-                self._packed(_grouped(hidden.T, 2, self._d).T, FLOAT32),  # (units, 2 d), each half padded
+                self._probe(_grouped(hidden.T, 2, self._d).T),  # (units, 2 d), each half padded
                 address(hidden_bias.numpy(), shape=units),
                 address(output.numpy(), shape=units),
                 bias,
@@ -158,7 +160,7 @@ class NativeWeights:
             activation=ACTIVATIONS.index(self._layout.activation),
             gated=w.decoder_layers[0].feed_forward.gated,
             units=max((padded(m.units) for m in w.learned.values() if isinstance(m, MlpClassifier)), default=0),
-            kv_type=FLOAT32 if w.dtype is torch.float32 else BFLOAT16,
+            kv_type=BFLOAT16 if w.dtype is torch.bfloat16 else FLOAT32,
             epsilon=w.epsilon,
         )
         if self._layout.preview:
@@ -179,11 +181,13 @@ class NativeWeights:
 
     def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
         feed_forward = layer.feed_forward
+        gains = {"gain": layer.gain, "inner_gain": feed_forward.gain}
         return Layer(
+            **{name: self._gain(gain) for name, gain in gains.items()},
             qkv=self._by_heads(layer.qkv),
             out=self._from_heads(layer.out),
-            wi=self._packed(_grouped(feed_forward.wi, 1 + feed_forward.gated, self._d_ff)),
-            wo=self._packed(feed_forward.wo.T),
+            wi=self._held(_grouped(feed_forward.wi, 1 + feed_forward.gated, self._d_ff)),
+            wo=self._held(feed_forward.wo.T),
         )
 
     def _decoder_layer(self, layer: DecoderLayer, cross_keys_values: Tensor) -> Layer:
@@ -191,31 +195,43 @@ class NativeWeights:
         result.cross_query = self._by_heads(layer.cross_query)
         result.cross_kv = self._by_heads(cross_keys_values)
         result.cross_out = self._from_heads(layer.cross_out)
+        result.cross_gain = self._gain(layer.cross_gain)
         return result
+
+    def _gain(self, gain: Tensor | None) -> int:
+        return self.arena.address(np.ones(self._d) if gain is None else gain.numpy(), shape=(self._d,))
+
+    def _probe(self, matrix: Tensor) -> Matrix:
+        """In float16 if that loses nothing, as where it was saved so."""
+        half = matrix.half()
+        exact = self._layout.float16 and bool((half.float() == matrix).all())
+        return self._packed(half, FLOAT16) if exact else self._packed(matrix, FLOAT32)
 
     def _by_heads(self, matrix: Tensor) -> Matrix:
         """(n H d_kv, d), each head padded."""
         heads = len(matrix) // self._head_rows
-        return self._packed(_grouped(_grouped(matrix, heads, self._d_kv), heads // self._heads, self._attention))
+        return self._held(_grouped(_grouped(matrix, heads, self._d_kv), heads // self._heads, self._attention))
 
     def _from_heads(self, matrix: Tensor) -> Matrix:
         """The transpose of (H d_kv, d), each head padded."""
-        return self._packed(_grouped(_grouped(matrix, self._heads, self._d_kv), 1, self._attention).T)
+        return self._held(_grouped(_grouped(matrix, self._heads, self._d_kv), 1, self._attention).T)
 
-    def _packed(self, matrix: Tensor, kind: int | None = None) -> Matrix:
-        """(rows, columns) in panels, held as `kind`, or as the model is."""
-        kind = self._type if kind is None else kind
+    def _held(self, matrix: Tensor) -> Matrix:
+        return self._packed(matrix, INT8 if self._layout.int8 else TYPES[matrix.dtype])
+
+    def _packed(self, matrix: Tensor, kind: int) -> Matrix:
+        """(rows, columns) in panels; `kind` is INT8, or as the matrix is held."""
         scales = None
         if kind == INT8:
             scale, values = _rounded(matrix.float().numpy())
             scales = self.arena.address(scale, shape=(padded(len(scale)),))
             lanes: NDArray[Any] = values.astype(np.int8)
         else:
-            lanes = matrix.numpy() if kind == FLOAT32 else matrix.view(torch.int16).numpy()
+            lanes = (matrix.view(torch.int16) if kind == BFLOAT16 else matrix).numpy()
         rows, columns = (padded(n) for n in lanes.shape)
         if lanes.shape != (rows, columns):
             lanes = np.pad(lanes, ((0, rows - lanes.shape[0]), (0, columns - lanes.shape[1])))
-        k = 1 << kind
+        k = 1 if kind == FLOAT16 else 1 << kind
         packed = self.arena.empty((rows // self._layout.panel, columns // k, self._layout.panel, k), lanes.dtype)
         packed[:] = lanes.reshape(rows // self._layout.panel, self._layout.panel, columns // k, k).transpose(0, 2, 1, 3)
         return Matrix(packed.ctypes.data, scales, rows, columns, kind)
@@ -226,7 +242,8 @@ def _layer_bytes(layer: Layer) -> int:
 
 
 def _bytes(matrix: Matrix) -> int:
-    return matrix.rows * matrix.columns * 4 >> matrix.type
+    size = matrix.rows * matrix.columns
+    return 2 * size if matrix.type == FLOAT16 else 4 * size >> matrix.type
 
 
 def _grouped(matrix: Tensor, groups: int, size: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.decoding.grid import Grid
+from calm_bench.decoding.native.weights import FLOAT16
 from calm_bench.measures import Classifier, Entropy, Measure, Softmax, SoftmaxTopk, State, Visit
 from calm_bench.models import load
 from tests.decoding.conftest import compare
@@ -41,6 +42,28 @@ def test_all_kinds_of_rules_in_all_shapes(shape: str, preview: bool, dtype: torc
     np.testing.assert_array_equal(found.exit_layers, expected.exit_layers)
     close = 2e-3 if preview else 1e-4 if dtype is torch.bfloat16 else 1e-5
     np.testing.assert_allclose(found.confidences, expected.confidences, atol=close, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_float16_holds_is_read_from_it(shape: str) -> None:
+    """The texts of float32, from half the bytes: a checkpoint that was kept in float16 has lost nothing since."""
+    model = random_t5(3, **SHAPES[shape])  # type: ignore[arg-type]
+    sources, rules = random_sources(1, 3), rules_of_all_kinds(model.depth)
+    whole = native(model)
+    texts(whole, sources, rules, LENGTH)
+    for module in (model.backbone, *model.learned.values()):
+        module.half().float()
+    half = native(model)
+    if not half._library.reads_float16():
+        pytest.skip("this processor has no instruction that reads float16")
+    grid = Grid(model, torch.float32)
+    expected = grid.run(grid.encode(sources), rules, LENGTH)
+    found = texts(half, sources, rules, LENGTH)
+    np.testing.assert_array_equal(found.token_ids, expected.token_ids)
+    np.testing.assert_array_equal(found.exit_layers, expected.exit_layers)
+    np.testing.assert_allclose(found.confidences, expected.confidences, atol=2e-3, rtol=0)
+    assert half._weights.layer_bytes == whole._weights.layer_bytes / 2
+    assert half._weights.probes("mlp_classifier")[0].hidden.type == FLOAT16
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
@@ -166,10 +189,13 @@ def test_int8_is_another_model() -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
-@pytest.mark.parametrize("flags", [("-mavx2", "-mfma"), ("-march=x86-64",)], ids=["avx2", "sse2"])
+@pytest.mark.parametrize(
+    "flags", [("-mavx2", "-mfma"), ("-mavx2", "-mfma", "-mf16c"), ("-march=x86-64",)], ids=["avx2", "f16c", "sse2"]
+)
 def test_narrower_vectors(flags: tuple[str, ...], compiled_with: Callable[..., None]) -> None:
     compiled_with(*flags)
     model, sources = random_t5(2, encoder=3), random_sources(4, 3)
+    model.backbone.half().float()
     rules = rules_of_all_kinds(model.depth)
     for dtype in (torch.float32, torch.bfloat16):
         grid = Grid(model, dtype)
