@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from calm_bench.calibration.checks import FloatArray
 from calm_bench.errors import InputError
@@ -71,7 +71,7 @@ def of_mean(values: FloatArray) -> tuple[float, float]:
     """Student's interval of the mean of independent values; NaN for one."""
     if len(values) < 2:
         return np.nan, np.nan
-    margin = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    margin = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - margin), float(values.mean() + margin)
 
 

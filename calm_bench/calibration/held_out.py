@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from calm_bench.calibration.checks import check_unit_values
 from calm_bench.errors import InputError
@@ -40,5 +40,5 @@ def held_out(test_losses: ArrayLike, n_calibration: int, n: int) -> HeldOut:
     if trials == 1:
         return HeldOut(mean, np.nan, np.nan)
     variance = losses.var(ddof=1) * (1 / trials + (n - n_calibration) / n_calibration)
-    margin = float(t.ppf((1 + LEVEL) / 2, trials - 1) * np.sqrt(variance))
+    margin = float(stdtrit(trials - 1, (1 + LEVEL) / 2) * np.sqrt(variance))
     return HeldOut(mean, mean - margin, mean + margin)
