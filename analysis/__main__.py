@@ -13,6 +13,7 @@ from analysis.listing import listing
 from analysis.load import load
 from analysis.output import Output
 from calm_bench import console
+from calm_bench.arguments import Arguments
 from calm_bench.build import cause
 from calm_bench.errors import InputError
 
@@ -46,7 +47,7 @@ In a notebook:  import analysis; records = analysis.load("runs/"); analysis.fron
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status: 0, or 2 after one line on standard error."""
     console.prepare()
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m analysis",
         description="Draw every table, figure and the report that the records of finished runs allow.",
         epilog=EXAMPLES,
@@ -65,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[],
         help="a module of yours with OUTPUTS, figures and tables",
     )
-    options = parser.parse_args(arguments)
-    if not options.runs and (options.list or not options.wandb):
-        parser.error("the following arguments are required: RUNS")
-    if options.list and options.wandb:
-        parser.error("--list reads what is on this disk; W&B shows the runs of a project on its own page")
     begun = time.monotonic()
     try:
+        options = parser.parse_args(arguments)
+        if not options.runs and (options.list or not options.wandb):
+            parser.error("no runs given: python -m analysis runs/ --out figures")
+        if options.list and options.wandb:
+            parser.error("--list reads what is on this disk; W&B shows the runs of a project on its own page")
         if options.list:
             console.say("\n".join(listing(options.runs)))
             return 0

@@ -83,6 +83,7 @@ def _job(composed: DictConfig) -> None:
     with contextlib.redirect_stderr(sys.__stderr__), signals.in_a_job():
         console.prepare()
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        logging.getLogger("hydra").setLevel(logging.WARNING)  # its launcher names each job but the first
         try:
             config = compose.resolve(composed)
             config.require_folders()
@@ -131,6 +132,7 @@ def _end_job(reason: str, status: int) -> NoReturn:
 
 
 def _run(config: Config) -> Run:
+    log.info("%s", _begun(config))  # before anything is imported that takes seconds
     with progress.waiting("looking for a finished record", after=0.0):  # large files of data are read for it
         from calm_bench import drawing
         from calm_bench.earlier import finished
@@ -150,6 +152,16 @@ def _run(config: Config) -> Run:
     return record
 
 
+def _begun(config: Config) -> str:
+    """What begins, in a line."""
+    texts = f"{config.limit} texts at most" if config.limit else "all texts"
+    what = f"{config.name}: {texts} of {config.task.name} ({config.task.split}), model {config.model.name}"
+    hydra_config = HydraConfig.get()
+    several = hydra_config.mode is RunMode.MULTIRUN
+    which = f"; run {hydra_config.job.num + 1}: {' '.join(hydra_config.overrides.task)}" if several else ""
+    return f"{what}, {', '.join(config.measure)}{which}"
+
+
 def _made(config: Config, tracker: Tracker) -> Run:
     """The record, once everything that a run needs has been imported and found."""
     _prepare(config)
@@ -160,6 +172,9 @@ def _made(config: Config, tracker: Tracker) -> Run:
 
 def _prepare(config: Config) -> None:
     """Import what takes seconds, and ask the hub whether it answers; what cannot be is refused before."""
+    from calm_bench.records.atomic import require_writable
+
+    require_writable(Path(config.runs_dir))
     with progress.waiting("starting", after=0.0):
         require(asdict(config.task))  # its classes need no torch, which takes seconds to import
         hub.require(config.from_hub)

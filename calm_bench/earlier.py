@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from calm_bench.config import Config
+from calm_bench.errors import InputError
 from calm_bench.records.store import Run
 from calm_bench.stages.identity import run_id
 
@@ -14,5 +15,8 @@ def finished(config: Config) -> Run | None:
     folder = Path(config.runs_dir) / run_id(config)
     if config.force or not (folder / "run.json").exists():
         return None
-    record = Run.open(folder)
+    try:
+        record = Run.open(folder)
+    except InputError as error:
+        raise InputError(f"{error}; force=true makes it anew") from error
     return record if record.status == "finished" else None

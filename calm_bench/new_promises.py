@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from calm_bench import console, drawing, progress, summary
+from calm_bench.arguments import Arguments
 from calm_bench.build import build
 from calm_bench.calibration import METHODS, Promise
 from calm_bench.config import CalibrationConfig
@@ -28,7 +29,7 @@ from calm_bench.errors import InputError
 from calm_bench.records import losses
 from calm_bench.records.stage_cache import locked
 from calm_bench.records.store import Run
-from calm_bench.refusal import unknown_option
+from calm_bench.refusal import not_taken, unknown_option
 from calm_bench.stages.promise import certificates, make_promises, method_of
 from calm_bench.stages.score import Statistics, statistics
 
@@ -65,7 +66,7 @@ W&B gets the record anew, under the id that it had there, if the run itself went
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command. Exit status: 0, 2 for bad input, 130 after Ctrl-C."""
     console.prepare()
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m calm_bench.certify",
         usage="%(prog)s RUN [RUN ...] [calibration.KEY=VALUE ...]",
         description="New promises from a finished run's records, without a model.",
@@ -80,11 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="MODULE",
         help="a module of your own whose classes the record may name: its code will run",
     )
-    given, unknown = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        if unknown:
-            raise InputError(f"unrecognized arguments: {' '.join(unknown)}; see --help")
+        given = parser.parse_args(arguments)
         options = [text for text in given.given if _is_option(text)]
         folders = [text for text in given.given if not _is_option(text)]
         if not folders:
@@ -141,7 +140,7 @@ def settings_of(run: Run, changes: Mapping[str, Any]) -> CalibrationConfig:
             own[key] = value
             after = own[key]
         except OmegaConfBaseException as error:
-            raise InputError(f"calibration.{key}={value}: {str(error).splitlines()[0]}") from None
+            raise InputError(not_taken(f"calibration.{key}={value}", error)) from None
         if key in FIXED and after != before:
             raise InputError(
                 f"calibration.{key}={value} must stay {before}, the run's own: all promises of a record are checked on "

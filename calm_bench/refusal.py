@@ -15,6 +15,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from calm_bench.errors import InputError
 
+KINDS = {  # by what OmegaConf says
+    "could not be converted to Integer": "a whole number",
+    "could not be converted to Float": "a number",
+    "is not a valid bool": "true or false",
+    "is not a ListConfig, list or tuple.": "a list, in brackets",
+}
+
 
 def one_line(error: Exception, schema: type, conf: Path) -> str:
     """An error of Hydra, or of what it has started for us, as one line.
@@ -26,7 +33,9 @@ def one_line(error: Exception, schema: type, conf: Path) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     match error:
         case OverrideParseException(override=override) if "=" not in override:
-            return f"{override}: options are written KEY=VALUE; see --help"
+            meant = (conf / "experiment" / f"{override}.yaml").is_file()
+            nearest = f" (did you mean +experiment={override}?)" if meant else ""
+            return f"{override}: options are written KEY=VALUE{nearest}; see --help"
         case OverrideParseException(override=override):
             return f"{override}: {first}; see --help"
         case MissingConfigException(missing_cfg_file=str(file)):
@@ -36,10 +45,17 @@ def one_line(error: Exception, schema: type, conf: Path) -> str:
         case ConfigCompositionException(__cause__=ConfigAttributeError() | ConfigKeyError() as cause):
             return unknown_option(str(cause.full_key), list(_options(schema)))
         case ConfigCompositionException(__cause__=OmegaConfBaseException() as cause):
-            return f"{first.removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+            return not_taken(first.removeprefix("Error merging override "), cause)
         case ConfigCompositionException():
             return _about_choices(str(error))
     return first
+
+
+def not_taken(given: str, error: OmegaConfBaseException) -> str:
+    """The line about KEY=VALUE, `given`, whose value is of another kind than the option."""
+    said = str(error).splitlines()[0]
+    kinds = [words for sign, words in KINDS.items() if sign in said]
+    return f"{given} must be {kinds[0]}" if kinds else f"{given}: {said}"
 
 
 def refuse_dashes(words: list[str], schema: type, conf: Path) -> None:

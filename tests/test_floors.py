@@ -22,7 +22,17 @@ STANDS_ON = {
 }
 GROUND = {
     f"calm_bench.{name}"
-    for name in ("errors", "choices", "bootstrap", "processes", "following", "progress", "build", "console")
+    for name in (
+        "errors",
+        "choices",
+        "bootstrap",
+        "processes",
+        "following",
+        "progress",
+        "build",
+        "console",
+        "arguments",
+    )
 }
 # Libraries that only these may import: a room, or a file at the top.
 KEPT_TO = {

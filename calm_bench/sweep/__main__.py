@@ -18,6 +18,7 @@ from types import FrameType
 from typing import IO
 
 from calm_bench import console
+from calm_bench.arguments import Arguments
 from calm_bench.errors import InputError
 from calm_bench.records.scalars import scalars
 from calm_bench.records.store import Run
@@ -71,11 +72,9 @@ class Trial:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    options = _parser().parse_intermixed_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        if wrong := [word for word in options.overrides if "=" not in word]:
-            raise InputError(f"{wrong[0]}: not an option; every trial's options are given as KEY=VALUE")
+        options = _options(arguments)
         sweep = sweep_file.read(options.file)
         failed = _run(sweep, options) if not options.dry_run else _show(sweep, options)
     except InputError as error:
@@ -90,14 +89,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(1 if failed else 0)
 
 
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The words of the command. Raises InputError."""
+    options = _parser().parse_intermixed_args(arguments)
+    if options.file is None:
+        raise InputError("no file given: python -m calm_bench.sweep sweeps/demo.yaml; see --help")
+    if wrong := [word for word in options.overrides if "=" not in word]:
+        raise InputError(f"{wrong[0]}: not an option; every trial's options are given as KEY=VALUE")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m calm_bench.sweep",
         description="Run a W&B sweep file on this machine, without a server or an account.",
         epilog=HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="a sweep file, such as sweeps/demo.yaml")
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a sweep file, such as sweeps/demo.yaml")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="options added to every trial's command")
     parser.add_argument("--count", metavar="N", type=_positive, help="at most this many trials (default: all)")
     parser.add_argument("--jobs", metavar="N", type=_positive, default=1, help="trials at a time (default: 1)")

@@ -60,6 +60,8 @@ def test_failures_are_one_clear_line(write_run, tmp_path: Path) -> None:
         return done.stderr
 
     assert "nowhere" in failure(str(tmp_path / "nowhere"))
+    assert "no runs given" in failure()
+    assert "unrecognized arguments: --oot" in failure("runs", "--oot", "figures")
     (tmp_path / "empty").mkdir()
     assert "no finished run" in failure(str(tmp_path / "empty"))
     (tmp_path / "file").write_text("")
