@@ -29,24 +29,38 @@ QUESTIONS = {
 OTHERS = "More"
 ABOVE = ("frontier",)
 """What the page draws where it speaks of each group; here it is links alone."""
+TABLED_ABOVE = ("certified",)
+"""The same of tables."""
 MOST_BYTES = 2_000_000
 """Of pictures in a page; where there are more of them they are links alone."""
+MOST_ROWS, OPEN_ROWS = 300, 16
+"""Of a table in a page; one with more is links alone, or at first closed."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An entry of a section: its title, the paper's item, its files by kind, and its picture if the page holds it."""
+    """An entry of a section: its title, the paper's item, its files by kind, its picture or table if the page has it.
+
+    rows: of the table, its header first. note: what stands below it.
+    """
 
     title: str
     paper: str
     files: tuple[tuple[str, str], ...]
     svg: Markup | None
+    rows: tuple[tuple[str, ...], ...] = ()
+    note: str = ""
 
     @property
     def wide(self) -> bool:
         """Whether the figure is as wide as both columns of a page."""
         width = re.search(r'viewBox="0 0 ([0-9.]+)', self.svg or "")
         return width is not None and float(width[1]) > 72 * (COLUMN + PAGE) / 2
+
+    @property
+    def opened(self) -> bool:
+        """Whether a table is short enough to be seen at once."""
+        return len(self.rows) <= OPEN_ROWS
 
 
 def sections(made: Sequence[Made], folder: Path) -> list[tuple[str, list[Picture]]]:
@@ -63,8 +77,21 @@ def sections(made: Sequence[Made], folder: Path) -> list[tuple[str, list[Picture
             else None
         )
         files = tuple((file.rsplit(".", 1)[-1].upper(), file) for file in entry.files)
-        by_question[_question(entry.stem)].append(Picture(entry.title, entry.paper, files, picture))
+        markdown = next((file for file in entry.files if file.endswith(".md")), None)
+        rows, note = (
+            tabled((folder / markdown).read_text(encoding="utf-8"))
+            if markdown and entry.stem not in TABLED_ABOVE
+            else ((), "")
+        )
+        by_question[_question(entry.stem)].append(Picture(entry.title, entry.paper, files, picture, rows, note))
     return [(question, pictures) for question, pictures in by_question.items() if pictures]
+
+
+def tabled(markdown: str) -> tuple[tuple[tuple[str, ...], ...], str]:
+    """The rows of a table that `tables.formats` has written, its header first, and the note; none if it is long."""
+    lines, _, below = markdown.partition("\n\n")
+    rows = tuple(tuple(map(str.strip, line.strip("|").split("|"))) for line in lines.splitlines())
+    return ((rows[0], *rows[2:]), below.partition("\n\n")[0]) if len(rows) <= MOST_ROWS else ((), "")
 
 
 def _question(stem: str) -> str:

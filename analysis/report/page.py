@@ -98,6 +98,7 @@ def _group(part: Records, explored: dict[str, Any], folder: Path) -> dict[str, A
         "over_runs": over_runs(promised),
         "certified": certified,
         "frontier": _frontier(part, explored["group"]),
+        "baselines": set(part.frontier["measure"]),
         "link": partial(link, explored),
     }
 
