@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
 from contextlib import suppress
+
+WIDTH = 120  # letters of a line
 
 
 def prepare() -> None:
@@ -38,6 +41,11 @@ def silence() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def folded(sentence: str) -> str:
+    """A sentence in lines that a terminal does not break, all but the first indented."""
+    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

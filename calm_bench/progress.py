@@ -74,7 +74,7 @@ class Progress:
     def _line(self, seconds: float) -> str:
         rate = (self._done - self._begun_with) / seconds
         left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
-        pace = f"{rate:.3g} {self._unit}s a second" if rate >= 1 else f"{1 / rate if rate else 0:.3g} s a {self._unit}"
+        pace = f"{rate:.3g} {self._unit}s a second" if rate >= 1 else f"{1 / rate if rate else 0:.3g} s each"
         about = f", {self._about}" if self._about else ""
         return f"{self._title}: {self._done} of {self._total} {self._unit}s, {pace}, {left} left{about}"
 

@@ -6,15 +6,14 @@ import pandas as pd
 
 from calm_bench.calibration import METHODS, smallest_n
 from calm_bench.calibration.promise import STATIC, promise
-from calm_bench.console import aligned
+from calm_bench.console import aligned, folded
 from calm_bench.records.rules import named
 from calm_bench.records.store import Run
 
 LEGEND = (
-    "layers, score (95% interval): on the examples that calibrated; ms: a text at batch 1; "
-    "held out: mean loss (splits above δ)"
+    "layers, score (95%): of the texts that calibrated; ms: a text at batch 1; "
+    "held out: mean loss (of {} splits above δ)"
 )
-SLOWER = "slower than the full model"
 
 
 def lines(run: Run) -> list[str]:
@@ -75,7 +74,7 @@ def answers(run: Run, certificates: pd.DataFrame) -> list[str]:
             f"{_faster(best)}{quality} {best['score']:.1f} ({best['score_low']:.1f} to {best['score_high']:.1f}) "
             f"against {full['score']:.1f}"
         )
-    return sentences
+    return list(map(folded, sentences))
 
 
 def _not_better_than_trivial(run: Run) -> str:
@@ -88,9 +87,8 @@ def _not_better_than_trivial(run: Run) -> str:
 
 
 def _tolerance(row: pd.Series) -> str:
-    """What is certified, and how surely."""
-    terms = f"{row['objective']} δ = {row['delta']:g}, {row['method']}"
-    return f"{terms}, ε = {row['epsilon']:g}" if row["guarantee"] == "probability" else terms
+    """What is certified; `_terms` says how surely."""
+    return f"{row['objective']} δ = {row['delta']:g}"
 
 
 def _fewest_layers(rules: pd.DataFrame) -> pd.Series:
@@ -110,11 +108,9 @@ def _faster(rule: pd.Series) -> str:
     """How many times faster than the full model, or slower; nothing where it was not timed."""
     if pd.isna(rule["speedup"]):
         return ""
-    low, high = rule["speedup_low"], rule["speedup_high"]
-    interval = "" if pd.isna(low) else f" ({low:.2f} to {high:.2f})"  # one repeat has none
     if rule["speedup"] < 1:
-        return f"{SLOWER}: {rule['speedup']:.2f} times its speed{interval}, "
-    return f"{rule['speedup']:.2f} times faster{interval}, "
+        return f"slower ({rule['speedup']:.2f} times the speed), "
+    return f"{rule['speedup']:.2f} times faster, "
 
 
 def _shortest_reason(rows: pd.DataFrame, rules: pd.DataFrame) -> str:
@@ -141,16 +137,9 @@ def table(run: Run, certificates: pd.DataFrame) -> list[str]:
         kept = [f"{objective} {_list(part['delta'])}" for objective, part in own.groupby("objective", sort=False)]
         held = [_held_out(every, row) for _, row in own.iterrows()]
         rows.append([_called(rule), *_rule(rule), "; ".join(kept), "; ".join(held)])
-    return [
-        *aligned(rows),
-        *_fixed(allowed, frontier),
-        *_slower(run, lossless, frontier, set(allowed["rule"])),
-        *(speculation(frontier, rules) if lossless["rule"] != full["rule"] else []),
-        "",
-        LEGEND,
-        *_kinds(certificates),
-        *_kept_by_full(certificates),
-    ]
+    below = [*_fixed(allowed, frontier), *_slower(run, lossless, frontier, shown)]
+    about = [LEGEND.format(every["trial"].nunique()), *_terms(certificates), *_kept_by_full(certificates)]
+    return [*aligned(rows), *map(folded, [*below, *about])]
 
 
 def _that_matter(allowed: pd.DataFrame, frontier: pd.DataFrame) -> set[int]:
@@ -170,8 +159,8 @@ def _fixed(allowed: pd.DataFrame, frontier: pd.DataFrame) -> list[str]:
     for _, row in allowed[allowed["measure"] == STATIC].iterrows():
         rule = frontier.loc[row["rule"]]
         speedup = "" if pd.isna(rule["speedup"]) else f" ({rule['speedup']:.2f})"
-        kept.append(f"{row['objective']} {row['delta']:g}: layer {rule['threshold']:g}{speedup}")
-    return [f"a fixed layer, which a measure must beat (speedup): {'; '.join(kept)}"] if kept else []
+        kept.append(f"{row['objective']} {row['delta']:g}: {rule['threshold']:g}{speedup}")
+    return [f"a fixed layer, to be beaten (speedup): {'; '.join(kept)}"] if kept else []
 
 
 def _lossless(run: Run, frontier: pd.DataFrame) -> pd.Series:
@@ -182,7 +171,7 @@ def _lossless(run: Run, frontier: pd.DataFrame) -> pd.Series:
 
 
 def _slower(run: Run, lossless: pd.Series, frontier: pd.DataFrame, certified: set[int]) -> list[str]:
-    """Which certified and speculative rules are slower than one that loses nothing."""
+    """Which of these and of the speculative rules are slower than the one that loses nothing, and what that one is."""
     rules = run.read("rules")
     drafting = set(rules.loc[rules["kind"] == "speculative", "rule"])
     shown = frontier.loc[sorted(certified | drafting)]
@@ -191,18 +180,21 @@ def _slower(run: Run, lossless: pd.Series, frontier: pd.DataFrame, certified: se
         for _, rule in shown.iterrows()
         if rule["seconds"] > lossless["seconds"]
     ]
-    return [f"slower than {_called(lossless)}, which loses nothing: {', '.join(slower)}"] if slower else []
+    drafts = speculation(frontier, rules[rules["rule"] == lossless["rule"]])  # none where it is the full model
+    if not slower:
+        return drafts
+    than = f"{drafts[0]}; slower:" if drafts else f"slower than {_called(lossless)}, which loses nothing:"
+    return [f"{than} {', '.join(slower)}"]
 
 
 def speculation(frontier: pd.DataFrame, rules: pd.DataFrame) -> list[str]:
-    """What each speculative rule kept of its drafts, and what it ran."""
+    """What each speculative rule kept of its drafts."""
     depth = frontier.loc[frontier["measure"] == "full", "mean_exit_layer"].iloc[0]
     lines = []
     for _, rule in rules[rules["kind"] == "speculative"].iterrows():
         layers = frontier.loc[frontier["rule"] == rule["rule"], "mean_exit_layer"].iloc[0]
         kept = depth * (rule["drafts"] + 1) / layers - 1  # a verification runs all layers for each draft and one token
-        words = f"{kept:.2f} of {rule['drafts']:g} drafts kept, {layers:.2f} layers run a token"
-        lines.append(f"{rule['name']}: the full model's text, {words}")
+        lines.append(f"{rule['name']}: the full model's text, {kept:.2f} of {rule['drafts']:g} drafts kept")
     return lines
 
 
@@ -215,11 +207,11 @@ def _kept_by_full(certificates: pd.DataFrame) -> list[str]:
     lacking = certificates[certificates["threshold"].isna()]
     if not len(lacking):
         return []
-    groups = [
-        f"{objective} {delta:g} ({', '.join(rows['measure'])})"
-        for (objective, delta), rows in lacking.groupby(["objective", "delta"], sort=False)
-    ]
-    return [f"full model for {len(lacking)} of {len(certificates)} promises (the report says why): {'; '.join(groups)}"]
+    tolerances: dict[str, list[str]] = {}
+    for (objective, delta), rows in lacking.groupby(["objective", "delta"], sort=False):
+        tolerances.setdefault(", ".join(rows["measure"]), []).append(f"{objective} {delta:g}")
+    groups = "; ".join(f"{', '.join(kept)} ({measures})" for measures, kept in tolerances.items())
+    return [f"full model for {len(lacking)} of {len(certificates)} promises (the report says why): {groups}"]
 
 
 def _reason(row: pd.Series, rules: pd.DataFrame) -> str:
@@ -232,7 +224,9 @@ def _reason(row: pd.Series, rules: pd.DataFrame) -> str:
     if pd.isna(row["nearest_delta"]):
         return f"{text}no δ below 1 would have been certified"
     rule = rules.loc[row["nearest_rule"]]
-    at = f"{'' if row['measure'] == STATIC else 'threshold '}{_threshold(rule)}, {rule['mean_exit_layer']:.2f} layers"
+    at = _threshold(rule)
+    if row["measure"] != STATIC:
+        at = f"threshold {at}, {rule['mean_exit_layer']:.2f} layers"
     return f"{text}nearest certified δ = {row['nearest_delta']:g} ({at})"
 
 
@@ -250,17 +244,21 @@ def _promise(row: pd.Series) -> str:
     )
 
 
-def _kinds(certificates: pd.DataFrame) -> list[str]:
-    """Which promises share an ε, and of what n counts."""
-    sure = certificates[certificates["guarantee"] == "probability"]
-    texts = {
-        "ε: of each promise by itself; all of them together hold less surely (calibration.joint=true)"
-        if together == 1
-        else f"ε: of all {together} promises at once"
-        for together in sure["together"].unique()
-    }
+def _terms(certificates: pd.DataFrame) -> list[str]:
+    """By which method it is promised, how surely, and of what n counts."""
+    lines = []
+    for (method, guarantee, epsilon, together), _ in certificates.groupby(
+        ["method", "guarantee", "epsilon", "together"], sort=False
+    ):
+        if guarantee != "probability":
+            words = "the loss expected is at most δ" if guarantee == "expectation" else "nothing about later texts"
+        elif together == 1:
+            words = f"each by itself, ε = {epsilon:g}; together they hold less surely (calibration.joint=true)"
+        else:
+            words = f"all {together} at once, ε = {epsilon:g}"
+        lines.append(f"promised by {method}: {words}")
     units = sorted(set(certificates["unit"]) - {"example"})
-    return [*sorted(texts), *(f"n and held-out losses: of {unit}s" for unit in units)]
+    return [*lines, *(f"n and held-out losses: of {unit}s" for unit in units)]
 
 
 def _threshold(row: pd.Series) -> str:
@@ -281,7 +279,7 @@ def _held_out(certificates: pd.DataFrame, row: pd.Series) -> str:
     trials = certificates[(certificates[names] == row[names]).all(axis=1) & certificates["trial"].notna()]
     if not len(trials):
         return ""
-    return f"{trials['test_loss'].mean():.3f} ({(trials['test_loss'] > row['delta']).sum()}/{len(trials)})"
+    return f"{trials['test_loss'].mean():.3f} ({(trials['test_loss'] > row['delta']).sum()})"
 
 
 def _precision(run: Run) -> list[str]:

@@ -19,7 +19,7 @@ FRONTIER = pd.DataFrame(
 
 def test_drafts_kept_follow_from_layers_run() -> None:
     """24 layers a verification at 10 a token: 2.4 tokens, one of which the full model wrote itself."""
-    words = "speculative@1,2: the full model's text, 1.40 of 2 drafts kept, 10.00 layers run a token"
+    words = "speculative@1,2: the full model's text, 1.40 of 2 drafts kept"
     assert speculation(FRONTIER, RULES) == [words]
 
 

@@ -51,7 +51,7 @@ def test_slow_steps_have_seconds(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with progress.Progress(3, "draw", "figure") as bar:
         bar.update()
-    assert capsys.readouterr().err.splitlines()[0] == "draw: 1 of 3 figures, 20 s a figure, 00:40 left"
+    assert capsys.readouterr().err.splitlines()[0] == "draw: 1 of 3 figures, 20 s each, 00:40 left"
 
 
 @pytest.mark.usefixtures("at_once")

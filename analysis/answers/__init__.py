@@ -5,7 +5,6 @@ An experiment names its answer in its YAML (`answer: NAME`); promises are answer
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 
 from analysis import naming
@@ -20,12 +19,10 @@ from analysis.answers import (
 )
 from analysis.answers.answer import Answer, Question
 from analysis.load import Records
-from calm_bench.console import aligned
+from calm_bench.console import aligned, folded
 from calm_bench.errors import InputError
 
 __all__ = ["ANSWERS", "Answer", "Answered", "Question", "answered", "lines"]
-
-WIDTH = 120  # letters of a line
 
 ANSWERS = {
     "classifier_training": classifier_training.QUESTION,
@@ -78,12 +75,8 @@ def lines(records: Records, name: str | None = None) -> list[str]:
         if one.answer is None:
             said.append(f"no answer: {one.why_not}")
             continue
-        said += [*map(_wrapped, one.answer.sentences), "", *aligned(one.answer.rows), _wrapped(one.answer.note)]
+        said += [*map(folded, one.answer.sentences), "", *aligned(one.answer.rows), folded(one.answer.note)]
     return said[1:]
-
-
-def _wrapped(sentence: str) -> str:
-    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _asked(records: Records, asked: str | None) -> list[tuple[Question, Records]]:

@@ -55,6 +55,10 @@ class Estimate:
         above = np.hypot(self.high - self.value, other.value - other.low)
         return Estimate(value, value - float(below), value + float(above))
 
+    def __neg__(self) -> Estimate:
+        """The same difference the other way round."""
+        return Estimate(-self.value, -self.high, -self.low)
+
     def shown(self, form: str = ".2f") -> str:
         """1.20 (1.10 to 1.30); without an interval the number alone."""
         text = format(self.value, form)

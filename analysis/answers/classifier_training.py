@@ -1,5 +1,7 @@
 """Which objective teaches the exit classifier better (appendix D and Table D.1 of the paper)."""
 
+import pandas as pd
+
 from analysis.answers.answer import Answer, Estimate, Question, tally
 from analysis.load import Records
 from analysis.tables.classifier_f1 import LAYERS, classifier_f1, classifier_f1_shown
@@ -37,10 +39,16 @@ def answer(part: Records) -> Answer:
         for name in f1
     ]
     level = f"mean F1 at the layers of Table D.1 ({', '.join(map(str, LAYERS))}): {'; '.join(levels)}"
-    shown = classifier_f1_shown(table)
-    rows_of = [[str(cell) for cell in row] for row in shown.to_numpy()]
-    note = f'F1 of "do not exit" at a cut of 0.5 (95% interval over n = {n} examples); *: the layers of Table D.1'
-    return Answer((sentence, level), [list(map(str, shown.columns)), *rows_of], note)
+    note = f'F1 of "do not exit" at a cut of 0.5 (95% interval over n = {n} examples), at the layers of Table D.1'
+    return Answer((sentence, level), _rows(table), note)
+
+
+def _rows(table: pd.DataFrame) -> list[list[str]]:
+    """The paper's layers of the printed table, which has them all, and is too wide for a terminal."""
+    shown = classifier_f1_shown(table[table["layer"].isin(LAYERS)])
+    counted = shown["objective"] == "-"
+    shown = shown.assign(objective=shown["objective"].mask(counted, shown["value"])).drop(columns="value")
+    return [[name.rstrip("*") for name in shown.columns], *([str(cell) for cell in row] for row in shown.to_numpy())]
 
 
 QUESTION = Question(answer, (KEY,))

@@ -49,9 +49,8 @@ def answer(part: Records) -> Answer:
         )
         if static is not None:
             more = paired.mean(scores[paired.key(best)] - scores[paired.key(static)])
-            sentences.append(
-                f"that is {more.shown()} above a fixed layer {static['threshold']:g}: {more.verdict(n)} (Fig. 3)"
-            )
+            said = f"{more.shown()} above" if more.value >= 0 else f"{(-more).shown()} below"
+            sentences.append(f"that is {said} a fixed layer {static['threshold']:g}: {more.verdict(n)} (Fig. 3)")
     rows = [["rule", "layers", part.quality, f"lost {part.similarity}"]]
     rows += [
         [name, f"{rule['mean_exit_layer']:.2f}", with_interval(rule.to_dict(), "score", 1), lost[name].shown()]

@@ -11,6 +11,7 @@ from calm_bench.errors import InputError
 
 COPIED = {
     "exit_state": "copying the exit layer's state",
+    "first_state": "copying the first layer's state",
     "projected_kv": "copying its keys and values",
 }
 WAYS = ("true_state", "exit_state", "first_state", "projected_kv")
@@ -60,15 +61,18 @@ def answer(part: Records) -> Answer:
         if way in points
         for share in [_share(lost[way], whole)]
     ]
+    if "true_state" in points:
+        sentences.append("running the skipped layers costs nothing, by construction: the text is the full model's")
     if {"exit_state", "projected_kv"} <= points.keys():
         more = paired.mean(lost["projected_kv"] - lost["exit_state"])
-        sentences.append(f"of these two the second costs {more.shown()} points more: {more.verdict(n)}")
+        sentences.append(f"copying keys and values costs {more.shown()} points more than the state: {more.verdict(n)}")
     if {"exit_state", "first_state"} <= points.keys():
         more = paired.mean(lost["first_state"] - lost["exit_state"])
         sure = "surely more" if more.low > 0 else "surely less" if more.high < 0 else f"{too_few(n)} them apart"
         paid = rouge["first_state"] - rouge["exit_state"]
         sentences.append(
-            f"copying the first layer's state costs {more.shown()} more: {sure}; the paper: {paid:.2f} less"
+            f"the first layer's state costs {more.shown()} points more than the exit layer's: {sure}; the paper: "
+            f"{paid:.2f} less"
         )
     note = (
         f"oracle exits; lost: {part.similarity} to the references against the full model's text of the same example "

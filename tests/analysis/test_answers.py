@@ -10,7 +10,7 @@ import pytest
 
 from analysis import answers, load
 from analysis.answers.answer import Estimate
-from calm_bench import choices
+from calm_bench import choices, console
 from calm_bench.errors import InputError
 from calm_bench.records.store import Run
 from tests.analysis.conftest import WriteRun
@@ -63,8 +63,7 @@ def test_every_answer_that_an_option_may_name_is_there() -> None:
 def test_copied_states_as_in_the_paper(write_run: WriteRun) -> None:
     text = said(*state_copying(write_run, exit_state=0.0, projected_kv=20.0))
     assert text.startswith("What of state_copying? ways, 2 runs: 40 examples, 8 decoder layers")
-    assert "of these two the second costs " in text
-    assert "points more: as in the paper" in text
+    assert "points more than the state: as in the paper" in text
     assert "copying its keys and values costs 3" in text
     assert "less than the paper's 39.9%" in text
     assert "39.9% oracle exits" in text  # the last row of the table, and the note
@@ -72,22 +71,23 @@ def test_copied_states_as_in_the_paper(write_run: WriteRun) -> None:
 
 def test_copied_states_unlike_the_paper(write_run: WriteRun) -> None:
     text = said(*state_copying(write_run, exit_state=20.0, first_state=30.0, projected_kv=2.0))
-    assert "points more: unlike the paper" in text
+    assert "points more than the state: unlike the paper" in text
     assert "copying the exit layer's state costs" in text
     assert "more than the paper's 0.2%" in text
     assert "copying the first layer's state costs " in text
-    assert "surely more; the paper: 0.07 less" in text
+    assert "points more than the exit layer's: surely more; the paper: 0.07 less" in text
 
 
 def test_few_examples_are_said_to_be_too_few(write_run: WriteRun) -> None:
     text = said(*state_copying(write_run, n=3, exit_state=0.0, projected_kv=3.0))
-    assert "points more: n = 3 is too small to tell" in text
+    assert "points more than the state: n = 3 is too small to tell" in text
 
 
 def test_a_lone_run_answers_its_part(write_run: WriteRun) -> None:
     text = said(*state_copying(write_run, exit_state=5.0))
     assert "copying the exit layer's state costs" in text
-    assert "of these two" not in text
+    assert "points more" not in text
+    assert "running the skipped layers costs nothing" in said(*state_copying(write_run, true_state=0.0))
 
 
 def stepping(step: float) -> Change:
@@ -156,6 +156,8 @@ def test_classifier_training(write_run: WriteRun, shift: float, words: str) -> N
         )
         for objective in ("independent", "geometric")
     ]
+    said_lines = "\n".join(answers.lines(load(runs, quiet=True))).splitlines()
+    assert max(map(len, said_lines)) <= console.WIDTH
     text = said(*runs)
     assert f"F1 {-shift:+.2f} in the mean over layers 1 to 7" in text
     assert words in text
