@@ -19,10 +19,10 @@ def ratio(
 
     NaN where the denominators of all examples are 0; draws in which they are count for nothing.
     """
-    times = _times(numerator.shape[-1], seed, resamples)
+    drawn_times = times(numerator.shape[-1], seed, resamples)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = numerator.sum(-1) / denominator.sum(-1)
-        drawn = (numerator @ times.T) / (denominator @ times.T)
+        drawn = (numerator @ drawn_times.T) / (denominator @ drawn_times.T)
         low, high = _quantiles(drawn)
     return value, low, high
 
@@ -36,18 +36,18 @@ def reduction(
         cost, count: (R, E), such as FLOPs and tokens, above 0. Examples are drawn for both rules at once.
         seed: as in `ratio`.
     """
-    times = _times(cost.shape[-1], seed, resamples)
-    each, drawn = cost.sum(-1) / count.sum(-1), (cost @ times.T) / (count @ times.T)
+    drawn_times = times(cost.shape[-1], seed, resamples)
+    each, drawn = cost.sum(-1) / count.sum(-1), (cost @ drawn_times.T) / (count @ drawn_times.T)
     low, high = _quantiles(drawn[full] / drawn)
     return each[full] / each, low, high
 
 
-def _times(examples: int, seed: int, resamples: int) -> Floats:
+def times(examples: int, seed: int, resamples: int) -> Floats:
     """How often each example is in each draw, (resamples, examples)."""
     draws = np.random.default_rng(seed).integers(examples, size=(resamples, examples))
     places = draws + examples * np.arange(resamples)[:, None]
-    times = np.bincount(places.ravel(), minlength=resamples * examples)
-    return times.reshape(resamples, examples).astype(np.float64)
+    counted = np.bincount(places.ravel(), minlength=resamples * examples)
+    return counted.reshape(resamples, examples).astype(np.float64)
 
 
 def _quantiles(drawn: Floats) -> tuple[Floats, Floats]:

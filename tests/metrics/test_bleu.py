@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calm_bench.metrics.bleu import Bleu
+from calm_bench.metrics.metric import Metric
 
 BLEU = Bleu()
 PREDICTIONS = ["Le chat dort sur le canapé.", "Il a 1,5 € — « merci » !", "Oui.", "C'est l'été à Paris, non ?", ""]
@@ -66,6 +67,14 @@ def test_statistics_are_counts_that_add_up() -> None:
     np.testing.assert_array_equal(statistics, [[3, 3, 3, 2, 1, 0, 3, 2, 1, 0]])
     twice = BLEU.statistics(PREDICTIONS * 2, REFERENCES * 2)
     assert BLEU.aggregate(twice) == BLEU.aggregate(BLEU.statistics(PREDICTIONS, REFERENCES))
+
+
+@given(pairs)
+def test_the_draws_of_all_resamplings_at_once_are_sacrebleu_s_of_each(pairs: list[tuple[str, list[str]]]) -> None:
+    statistics = BLEU.statistics([p for p, _ in pairs], [r for _, r in pairs])
+    for seed in (0, 1):
+        one_by_one = Metric.draws(BLEU, statistics, resamples=20, seed=seed)
+        np.testing.assert_allclose(BLEU.draws(statistics, resamples=20, seed=seed), one_by_one, rtol=1e-12)
 
 
 def test_sentence_scores_are_sacrebleu_s_with_the_effective_order() -> None:
