@@ -1,4 +1,4 @@
-"""Fast tests run first; tests marked `gpu` are skipped where there is none."""
+"""Fast tests run first; tests marked `gpu` are skipped where there is none; no test is judged by its time."""
 
 import os
 from collections.abc import Iterator
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from tests import cli
 
 os.environ["MPLBACKEND"] = "Agg"  # as commands set it, here and in their processes
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

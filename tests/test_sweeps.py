@@ -1,4 +1,4 @@
-"""Every sweep file composes, for every value that its agent could pass."""
+"""Every sweep file composes, with every value that its agent could pass."""
 
 from collections.abc import Iterator
 from itertools import islice, product
@@ -18,7 +18,7 @@ SEARCHES = [file for file in SWEEPS if sweep_file.read(file).metric]
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda file: file.stem)
-def test_every_trial_composes(file: Path) -> None:
+def test_every_value_composes(file: Path) -> None:
     sweep = sweep_file.read(file)
     assert "${args_no_hyphens}" in sweep.command  # without it the agent runs the defaults and says nothing
     composing.register()
@@ -40,9 +40,14 @@ def test_a_grid_has_measures_tolerances_and_seeds(file: Path) -> None:
 
 
 def trials_of(sweep: Sweep) -> Iterator[dict[str, Any]]:
-    """Every trial of a grid; else the corners of the ranges and some draws between them."""
+    """Of a grid, trials that have each value of each parameter; else the corners of the ranges and draws between."""
     if sweep.method == "grid":
-        yield from trials.grid(sweep)
+        seen: set[tuple[str, str]] = set()
+        for values in trials.grid(sweep):
+            pairs = {(name, repr(value)) for name, value in values.items()}
+            if not pairs <= seen:
+                seen |= pairs
+                yield values
     else:
         corners = [(parameter["min"], parameter["max"]) for parameter in sweep.parameters.values()]
         yield from (dict(zip(sweep.parameters, values, strict=True)) for values in product(*corners))

@@ -48,7 +48,7 @@ def test_shapes_of_t5(decode: Decode, encoder: int, depth: int, gated: bool) -> 
     compare(model, decode(model, sources, rules, LENGTH), sources, rules, LENGTH)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(6)), batch_size=st.integers(1, 6))
 def test_a_text_does_not_depend_on_its_neighbours(decode: Decode, seed: int, order: list[int], batch_size: int) -> None:
     model = random_t5(seed % 5)
