@@ -1,6 +1,9 @@
 """Synthetic but realistic records, written to the contract's files without a model."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from analysis import Records, load
+from analysis import Records, load, outputs
+from analysis.__main__ import main
 from calm_bench.records import Run
 from calm_bench.records.exits import count
 from calm_bench.records.rules import named
@@ -229,15 +233,18 @@ def _probes(measures: tuple[str, ...], n: int) -> dict[str, Any]:
 
 def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng: np.random.Generator) -> pd.DataFrame:
     rows = []
+    full = frontier.iloc[0].to_dict()
+    falling = frontier.sort_values("threshold", ascending=False)
+    grids = {measure: falling[falling.measure == measure].to_dict("records") for measure in measures}
     for objective, deltas in (("textual", (0.1, 0.25)), ("risk", (0.02, 0.05))):
         for delta in deltas:
             for measure in measures:
-                points = frontier[frontier.measure == measure].sort_values("threshold", ascending=False)
-                ok = (points[f"{objective}_loss"] < 0.85 * delta).to_numpy()
-                count = int(np.argmin(np.append(ok, False)))
+                points = grids[measure]
+                ok = [point[f"{objective}_loss"] < 0.85 * delta for point in points]
+                count = [*ok, False].index(False)
                 for trial in [None, *range(50)]:
                     place = count - 1 - (0 if trial is None else int(rng.random() < 0.3))
-                    point = points.iloc[place] if place >= 0 else frontier.iloc[0]
+                    point = points[place] if place >= 0 else full
                     rows.append(
                         {
                             "objective": objective,
@@ -250,16 +257,16 @@ def _certificates(frontier: pd.DataFrame, measures: tuple[str, ...], n: int, rng
                             "together": 1,
                             "trial": trial,
                             "n_calibration": n if trial is None else int(0.8 * n),
-                            "rule": int(point.rule),
+                            "rule": int(point["rule"]),
                             "p_value": 0.01 if place >= 0 else np.nan,
                             "nearest_delta": np.nan,
                             "nearest_rule": None,
                             "test_loss": None
                             if trial is None
                             else max(0, point[f"{objective}_loss"] + 0.1 * delta * rng.normal()),
-                            "test_score": None if trial is None else point.score,
-                            "mean_exit_layer": point.mean_exit_layer,
-                            "flops_reduction": point.flops_reduction,
+                            "test_score": None if trial is None else point["score"],
+                            "mean_exit_layer": point["mean_exit_layer"],
+                            "flops_reduction": point["flops_reduction"],
                         }
                     )
     return pd.DataFrame(rows).astype(
@@ -356,6 +363,35 @@ def write_run(tmp_path: Path) -> WriteRun:
         return write(tmp_path / "runs", **options)
 
     return written
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`only(*stems)`: these outputs of the catalogue are drawn alone, for a test that looks at no other."""
+
+    def kept(*stems: str) -> None:
+        catalogue = [output for output in outputs.CATALOGUE if output.stem in stems]
+        assert {output.stem for output in catalogue} == set(stems)
+        monkeypatch.setattr(outputs, "CATALOGUE", catalogue)
+
+    return kept
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What `python -m analysis` has made of an ordinary run: its folder, and the lines that it said."""
+
+    run: Path
+    out: Path
+    said: list[str]
+
+
+@pytest.fixture(scope="session")
+def drawing(tmp_path_factory: pytest.TempPathFactory) -> Drawing:
+    run, out = write(tmp_path_factory.mktemp("drawn")), tmp_path_factory.mktemp("figures")
+    with redirect_stdout(StringIO()) as said:
+        assert main([str(run.parent), "--out", str(out)]) == 0
+    return Drawing(run, out, said.getvalue().splitlines())
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,12 @@ import pytest
 
 from analysis.__main__ import main
 from tests import cli
-from tests.analysis.conftest import THRESHOLDS
+from tests.analysis.conftest import THRESHOLDS, Drawing
 
 
-def test_it_writes_everything_and_says_where(write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_run()
-    out = tmp_path / "figures"
-    assert main([str(run.parent), "--out", str(out)]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-1] == f"report: {out / 'index.html'}"
+def test_it_writes_everything_and_says_where(drawing: Drawing) -> None:
+    run, out = drawing.run, drawing.out
+    assert drawing.said[-1] == f"report: {out / 'index.html'}"
     index = json.loads((out / "index.json").read_text(encoding="utf-8"))
     files = {file for entry in index["made"] for file in entry["files"]}
     on_disk = {file.name for file in out.iterdir()}
@@ -78,8 +75,9 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_seeds_of_one_setup_are_one_figure_and_nothing_unchanged_is_drawn_again(
-    write_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write_run, only, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    only("frontier", "methods")
     for seed in range(3):
         runs = write_run(run_id=f"seed{seed}", n=12, seed=seed, thresholds=THRESHOLDS[::6]).parent
     out = tmp_path / "figures"

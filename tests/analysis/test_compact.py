@@ -1,5 +1,6 @@
 """A compact record has every number of the run, and none of its texts."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from analysis import load
 from analysis.compact import main
 from analysis.index import draw
 from calm_bench.records import Run
-from tests.analysis.conftest import WriteRun
+from tests.analysis.conftest import Drawing, WriteRun
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def test_no_text_is_left_and_every_number_is(both: tuple[Run, Run]) -> None:
     assert small.info["config"]["task"] == {"name": "tatoeba_enfr", "path": "tatoeba"}
 
 
-def test_it_is_drawn_as_any_record_but_for_its_texts(both: tuple[Run, Run], tmp_path: Path) -> None:
+def test_it_is_drawn_as_any_record_but_for_its_texts(both: tuple[Run, Run], drawing: Drawing, tmp_path: Path) -> None:
     made, missing = draw(load(both[1].path, quiet=True), tmp_path / "figures")
-    whole, _ = draw(load(both[0].path, quiet=True), tmp_path / "whole")
-    assert {one.stem for one in whole} - {one.stem for one in made} == {"card", "coloured-text"}  # both show a text
+    whole = json.loads((drawing.out / "index.json").read_text())["made"]
+    assert {one["stem"] for one in whole} - {one.stem for one in made} == {"card", "coloured-text"}  # both show a text
     assert any("no tokens with their text" in line for line in missing)
-    assert (tmp_path / "figures/efficiency.md").read_text() == (tmp_path / "whole/efficiency.md").read_text()
+    assert (tmp_path / "figures/efficiency.md").read_text() == (drawing.out / "efficiency.md").read_text()
 
 
 def test_nothing_to_make_smaller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def equal(records: Records, expected: Records, tables: tuple[str, ...]) -> None:
         pd.testing.assert_frame_equal(answer, expected.probe(name), check_dtype=not records.examples.empty)
 
 
-def test_an_offline_file_gives_the_frames_of_the_folder(write_run, tmp_path: Path) -> None:
+def test_an_offline_file_gives_the_frames_of_the_folder(write_run, only, tmp_path: Path) -> None:
     run = write_run(n=6, config={"name": "demo"})
     expected = load(run)
     python(MIRROR, run, "offline")
@@ -86,6 +86,7 @@ def test_an_offline_file_gives_the_frames_of_the_folder(write_run, tmp_path: Pat
     assert partial.tokens(partial.rules).empty
     assert partial.generations(partial.rules).empty
     assert "no texts, no tokens" in partial.notes[0]
+    only("frontier", "coloured-text")
     made, missing = draw(partial, tmp_path / "figures")
     assert {"frontier"} <= {entry.name.split("-")[0] for entry in made}
     assert missing

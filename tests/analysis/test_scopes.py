@@ -54,7 +54,8 @@ def test_every_output_has_a_stem_of_its_own() -> None:
     assert len(stems) == len(set(stems))
 
 
-def test_a_lone_run_of_one_question_has_its_own_figures_and_page(write_run, tmp_path: Path) -> None:
+def test_a_lone_run_of_one_question_has_its_own_figures_and_page(write_run, only, tmp_path: Path) -> None:
+    only("frontier")
     run = load([write_run(run_id="decay-1", name="decay", config={"threshold": {"tau": 1}})])
     made, _ = draw(run, tmp_path / "figures")
     assert "frontier" in {entry.name.split("-")[0] for entry in made}
