@@ -45,7 +45,7 @@ In a notebook:  import analysis; records = analysis.load("runs/"); analysis.fron
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit status: 0, or 2 after one line on standard error."""
+    """The command; returns the exit status: 0, or 2 after one line on standard error, or 130 after Ctrl-C."""
     console.prepare()
     parser = Arguments(
         prog="python -m analysis",
@@ -82,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         console.complain(f"error: {error}")
         return 2
+    except KeyboardInterrupt:
+        console.complain("interrupted; the same command draws it all")
+        return 130
     except OSError as error:
         console.complain(f"error: --out {options.out}: cannot be written ({error.strerror or error})")
         return 2

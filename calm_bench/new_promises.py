@@ -106,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.complain(f"calm-bench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
+        console.complain("calm-bench: interrupted; the same command goes on from where it was")
         sys.exit(130)
 
 

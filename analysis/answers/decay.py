@@ -49,10 +49,8 @@ def answer(part: Records) -> Answer:
         if steps:
             tau = min(steps, key=lambda one: steps[one].value)
             less = flat - steps[tau]
-            sentences.append(
-                f"with decay (τ = {tau:g}, the best) {steps[tau].shown('.1f')}, {less.shown('.1f')} less: "
-                f"{less.verdict(n)}"
-            )
+            said = f"{less.shown('.1f')} less" if less.value >= 0 else f"{(-less).shown('.1f')} more"
+            sentences.append(f"with decay (τ = {tau:g}, the best) {steps[tau].shown('.1f')}, {said}: {less.verdict(n)}")
     else:
         sentences += [
             f"τ = {tau:g}: neighbouring thresholds lie up to {step.shown('.1f')} points of {part.similarity} "
@@ -71,7 +69,7 @@ def _apart(part: Records, pair: pd.DataFrame) -> Estimate:
     texts = 100 * part.generations(pair).pivot(index="example", columns="rule", values="textual_loss")
     first, second = (texts[rule] for rule in pair["rule"])
     step = paired.mean(second - first)
-    return step if step.value >= 0 else Estimate(-step.value, -step.high, -step.low)
+    return step if step.value >= 0 else -step
 
 
 QUESTION = Question(answer, ("threshold.tau",))

@@ -22,7 +22,10 @@ def answer(part: Records) -> Answer:
     points = part.frontier[copied & part.frontier["measure"].isin(("full", "oracle"))]
     points = points.assign(share=points["run_id"].map(shares)).sort_values("share")
     if not (points["measure"] == "oracle").any():
-        raise InputError("no oracle exits with copied states (baselines=[oracle] state_copying=exit_state)")
+        raise InputError(
+            "no oracle exits with copied states here (baselines=[oracle], state_copying=exit_state); with true states "
+            "the oracle's text is the full model's"
+        )
     scores = paired.scores(part, points)
     full = {rule["share"]: rule for _, rule in points[points["measure"] == "full"].iterrows()}
     oracle = {rule["share"]: rule for _, rule in points[points["measure"] == "oracle"].iterrows()}

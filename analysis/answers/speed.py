@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ Arm = Mapping[str, Any]
 GENERATE = "generate()"
 RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
 NOTE = (
-    "seconds over the full model's, over CTranslate2's in float32, and over static exits at the same mean layer; GB/s: "
-    "weights read, and their share of the speed at which this machine reads memory of that size"
+    "/ X: seconds over the full model's, CTranslate2's in float32, static exits' at the same mean layer; GB/s of "
+    "weights, of what this machine reads; promise: {} / layers; the paper's: Table 2, a TPU; all arms: the report"
 )
 
 
@@ -34,25 +34,23 @@ def answer(part: Records) -> Answer:
     if not measures:
         raise InputError("no rule of a measure was timed (timing.examples above 0)")
     n = int(next(iter(measures.values()))["n"])
-    near = {round(arm["mean_exit_layer"]) for arm in measures.values()}
     sentences = [_at_full_depth(others)] if {GENERATE, PEER} & others.keys() else []
     theirs = paper.table2()
     theirs["share"] = theirs["speedup"] * theirs["layers"] / 8
     for measure, arm in measures.items():
         faster, promised = _speedup(arm), part.layers / arm["mean_exit_layer"]
         words = (
-            f"{arm['arm']}: {arm['mean_exit_layer']:.2f} of {part.layers} layers, {faster.shown()} times the full "
-            f"model's speed, {faster.value / promised:.0%} of what its layers promise"
+            f"{arm['arm']}: {arm['mean_exit_layer']:.2f} of {part.layers} layers, {faster.shown()} times as fast, "
+            f"{faster.value / promised:.0%} of their promise"
         )
         if len(own := theirs[theirs["measure"] == measure]):
             verdict = "one repeat has no interval" if np.isnan(faster.low) else (faster - 1.0).verdict(n)
-            words += f"; the paper: faster, {own['share'].min():.0%} to {own['share'].max():.0%} of it: {verdict}"
+            words += f", {verdict} ({own['share'].min():.0%} to {own['share'].max():.0%})"
         sentences.append(words)
     if grids := [f"{row['measure']} {row['ratio']:.1f}" for row in summary.get("grids", [])]:
-        sentences.append(f"a grid in one pass is so many times faster than its rules one by one: {', '.join(grids)}")
-    note = f"{NOTE}; the paper's shares: speedup / (8 / layers) over the tasks and tolerances of Table 2, on a TPU"
-    shown = [arm for arm in others.values() if _is_shown(arm, near)]
-    return Answer(tuple(sentences), rows([*shown, *measures.values()]), note)
+        sentences.append(f"a whole grid in one pass, times faster: {', '.join(grids)}")
+    shown = [arm for arm in others.values() if _is_shown(arm)]
+    return Answer(tuple(sentences), rows([*shown, *measures.values()]), NOTE.format(part.layers))
 
 
 def _that_matter(part: Records, arms: Sequence[Arm]) -> tuple[dict[str, Arm], dict[str, Arm]]:
@@ -70,12 +68,10 @@ def _that_matter(part: Records, arms: Sequence[Arm]) -> tuple[dict[str, Arm], di
     return others, measures
 
 
-def _is_shown(arm: Arm, near: Collection[int]) -> bool:
-    """Of static layers those that the measures are near to, of the loop in torch the full model."""
+def _is_shown(arm: Arm) -> bool:
+    """All but static layers, which a column compares with, and an arm in another executor or width of numbers."""
     name = str(arm["arm"])
-    if name.startswith("static@"):
-        return name in {f"static@{layer}" for layer in near}
-    return not name.endswith(", loop") or name == "full, loop"
+    return not name.startswith("static@") and ", " not in name
 
 
 def _at_full_depth(arms: Mapping[str, Arm]) -> str:

@@ -6,11 +6,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from markupsafe import escape
 
 from analysis import Records, answers, load, report, rules, style
-from analysis.report import explorer
+from analysis.catalogue import CATALOGUE
+from analysis.outputs import Made
+from analysis.report import explorer, gallery
+from analysis.tables.formats import Table
 
 
 class Page(HTMLParser):
@@ -151,3 +155,20 @@ def test_a_question_is_answered_first_and_in_the_pages_own_words(write_run, tmp_
     assert "<all>" not in page
     assert all(str(escape(sentence)) in page for sentence in found.answer.sentences)
     assert page.index("How few layers would do") < page.index('id="group-1"')
+
+
+def test_a_table_stands_in_its_section_with_its_note(tmp_path: Path) -> None:
+    shown = pd.DataFrame({"task": ["a", "b"], "layers": ["2.70", ""]})
+    markdown = f"{Table(shown, shown, '').markdown()}\n\nWhat it means.\n\nMade by:\n\n```\n```\n"
+    assert gallery.tabled(markdown) == ((("task", "layers"), ("a", "2.70"), ("b", "")), "What it means.")
+    (tmp_path / "data.md").write_text(markdown)
+    made = [Made("data", "Lengths", "", ("data.csv", "data.md"), (), "data")]
+    ((question, (entry,)),) = gallery.sections(made, tmp_path)
+    assert question == "Where do tokens leave?"
+    assert entry.opened
+    assert len(entry.rows) == 3
+
+
+def test_every_output_answers_a_question() -> None:
+    asked = {stem for stems in gallery.QUESTIONS.values() for stem in stems}
+    assert {output.stem for output in CATALOGUE} <= asked
