@@ -249,7 +249,8 @@ addEventListener("hashchange", follow);
 
 options(at("group"), groups.map((group) => group.group), 0);
 at("group-control").hidden = groups.length < 2;
-at("explorer").hidden = false;
+at("explorer").hidden = !groups.some((group) => group.examples.length);
+at("textless").hidden = !at("explorer").hidden;
 enter(0);
 draw();
 follow();

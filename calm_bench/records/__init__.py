@@ -1,5 +1,1 @@
 """What a run leaves behind: the schema, the atomic store, the cache of expensive stages and the W&B mirror."""
-
-from calm_bench.records.store import Run, find
-
-__all__ = ["Run", "find"]

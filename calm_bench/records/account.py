@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from calm_bench.errors import InputError
 
+WANDB = "wandb"  # the folder in a run's own of what W&B has of the record; it stays, whatever becomes of that
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 

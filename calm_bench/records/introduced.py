@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from calm_bench.config import NOT_RESULTS
-from calm_bench.records.store import Run
 
 if TYPE_CHECKING:
     import wandb
+
+    from calm_bench.records.store import Run
 
 LONGEST_TAG, LONGEST_NAME = 64, 128  # that W&B takes
 BESIDE = ("run_id", "created", "command", "environment")  # of run.json, beside the configuration

@@ -16,11 +16,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from calm_bench.records.account import level
+from calm_bench.records.account import WANDB, level
 from calm_bench.records.introduced import SINCE, TRAININGS
-from calm_bench.records.store import WANDB, Run
+
+if TYPE_CHECKING:  # the follower needs no tables, which take a second to import
+    from calm_bench.records.store import Run
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from calm_bench.errors import InputError, in_one_line
 from calm_bench.records import introduced, logged
-from calm_bench.records.account import environment, left_aside, level, resolve_mode
+from calm_bench.records.account import WANDB, environment, left_aside, level, resolve_mode
 from calm_bench.records.mirrored import Mirrored, size_of, state_of
 from calm_bench.records.stage_cache import locked
-from calm_bench.records.store import WANDB, Run
+from calm_bench.records.store import Run
 from calm_bench.records.upload import NotUploaded, synced, upload
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Self
 
 from calm_bench.errors import InputError
+from calm_bench.records.account import WANDB
 from calm_bench.records.atomic import make_folder, replacing
 from calm_bench.records.inside import inside
-from calm_bench.records.store import RUN_FILE, WANDB, Run
+from calm_bench.records.store import RUN_FILE, Run
 
 FILE = "mirror.json"
 _ID = r"[^\0-\x1f/\\#?%:]{1,128}"  # what W&B takes

@@ -20,12 +20,12 @@ import pyarrow as pa
 
 from calm_bench.errors import InputError
 from calm_bench.records import environment, schema, tables
+from calm_bench.records.account import WANDB
 from calm_bench.records.atomic import make_folder, replacing
 from calm_bench.records.tables import File, Table
 
 RUN_FILE = "run.json"
 NEW = ".new"  # ends the name of a folder that will take the place of a finished record
-WANDB = "wandb"  # what W&B has of the record (mirror.py): it stays, whatever becomes of the record
 _TEXT_OR_NONE = (str, type(None))
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "schema_version": int, "run_id": str, "name": str, "status": str, "created": str, "finished_at": _TEXT_OR_NONE,

@@ -12,13 +12,13 @@ from typing import Any
 
 from calm_bench.errors import in_one_line
 from calm_bench.following import Values
-from calm_bench.records.account import MODES
+from calm_bench.records.account import MODES, WANDB
 from calm_bench.records.introduced import introduction
 from calm_bench.records.live import Live
 from calm_bench.records.mirror import mirror
 from calm_bench.records.mirrored import Mirrored
 from calm_bench.records.scalars import scalars
-from calm_bench.records.store import WANDB, Run
+from calm_bench.records.store import Run
 
 log = logging.getLogger(__name__)
 

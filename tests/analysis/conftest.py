@@ -14,10 +14,10 @@ import pytest
 
 from analysis import Records, load, outputs
 from analysis.__main__ import main
-from calm_bench.records import Run
 from calm_bench.records.exits import count
 from calm_bench.records.rules import named
 from calm_bench.records.schema import SCHEMA_VERSION, SCHEMAS
+from calm_bench.records.store import Run
 
 LAYERS = 8
 THRESHOLDS = np.round(np.arange(0.95, 0.0, -0.05), 2)

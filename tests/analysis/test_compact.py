@@ -9,7 +9,7 @@ import pytest
 from analysis import load
 from analysis.compact import main
 from analysis.index import draw
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from tests.analysis.conftest import Drawing, WriteRun
 
 

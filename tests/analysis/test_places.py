@@ -13,8 +13,8 @@ from analysis.listing import listing
 from analysis.load import TABLES
 from analysis.offline import read
 from calm_bench.errors import InputError
-from calm_bench.records import Run
 from calm_bench.records.logged import LONG
+from calm_bench.records.store import Run
 from tests import cli
 from tests.wandb_stub import ENTITY, PROJECT, Stub, serving
 
@@ -23,7 +23,7 @@ SHOWN = tuple(name for name in TABLES if name not in LONG)
 
 MIRROR = """
 import sys
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from calm_bench.records.mirror import mirror
 mirror(Run.open(sys.argv[1]), mode=sys.argv[2])
 """

@@ -9,7 +9,7 @@ from analysis import load
 from analysis.tables import scores, scores_shown
 from analysis.tables.scores import not_better
 from calm_bench.errors import InputError
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from tests.analysis.conftest import WriteRun
 
 BASELINE: dict[str, Any] = {

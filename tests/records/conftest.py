@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calm_bench.records import Run
 from calm_bench.records.exits import count
+from calm_bench.records.store import Run
 
 RULES = [("full", None), ("oracle", None), ("softmax", 0.9), ("softmax", 0.5)]
 EXAMPLES = ["a", "b"]

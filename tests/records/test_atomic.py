@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from calm_bench.errors import InputError
-from calm_bench.records import Run
 from calm_bench.records.atomic import replacing
 from calm_bench.records.stage_cache import Chunks, StageCache
+from calm_bench.records.store import Run
 from tests import cli
 
 HALF = """
@@ -32,7 +32,7 @@ with replacing(Path(sys.argv[1])) as file:
 
 PROMISE_FOREVER = """
 import sys
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 
 run = Run.open(sys.argv[1])
 frame = run.read("certificates")

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from analysis.offline import read, records_of
-from calm_bench.records import Run
 from calm_bench.records.introduced import varied
 from calm_bench.records.live import rows
+from calm_bench.records.store import Run
 from tests import cli
 from tests.wandb_stub import Stub, serving
 
@@ -22,7 +23,7 @@ FOLLOWED = """
 import logging, sys, time
 from pathlib import Path
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from calm_bench.records.weights_and_biases import WeightsAndBiases
 
 def timed(act, *given):
@@ -179,3 +180,8 @@ def test_a_run_is_called_by_the_options_that_its_command_varies(run: Run) -> Non
     assert varied(run) == ["measure=[softmax]", "task.prompt=a b", "++limit=5"]
     run.info["command"] = None
     assert varied(run) == []
+
+
+def test_the_follower_imports_nothing_that_reads_tables(tmp_path: Path) -> None:
+    code = "import sys, calm_bench.records.follower; sys.exit('pandas' in sys.modules or 'pyarrow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=cli.environment()).returncode == 0

@@ -17,11 +17,11 @@ import wandb
 from wandb.proto.wandb_internal_pb2 import HistoryItem, Record, SummaryItem
 
 from analysis.offline import records_of
-from calm_bench.records import Run
 from calm_bench.records.mirror import mirror, resolve_mode
 from calm_bench.records.mirrored import Mirrored
 from calm_bench.records.rules import named
 from calm_bench.records.schema import SCHEMAS
+from calm_bench.records.store import Run
 from tests import cli
 
 Frames = dict[str, pd.DataFrame]
@@ -367,7 +367,7 @@ def test_a_mode_that_w_and_b_does_not_have_is_refused_in_words(
 MIRROR = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from calm_bench.records.mirror import mirror
 mirror(Run.open(sys.argv[1]))
 """

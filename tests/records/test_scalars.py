@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from calm_bench.records import Run
 from calm_bench.records.scalars import scalars
+from calm_bench.records.store import Run
 
 
 def test_certified_layers_are_those_of_the_runs_own_promises(run: Run, frames: dict[str, pd.DataFrame]) -> None:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from calm_bench.errors import InputError
-from calm_bench.records import Run, find
 from calm_bench.records.schema import SCHEMAS, column
+from calm_bench.records.store import Run, find
 
 Frames = dict[str, pd.DataFrame]
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from analysis.offline import read
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from tests import cli
 from tests.wandb_stub import Stub, serving
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 MIRROR = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
-from calm_bench.records import Run
+from calm_bench.records.store import Run
 from calm_bench.records.mirror import mirror
 mirror(Run.open(sys.argv[1]))
 """

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis import Records, load, report, rules
+from analysis import Records, compact, load, report, rules
 from analysis.report import explorer
 from tests.analysis.conftest import write
 from tests.analysis.report.browser import Browser, needs_chromium
@@ -187,3 +187,14 @@ def test_two_rules_stand_side_by_side(browser: Browser, page: Path) -> None:
     browser.choose("beside", browser.js("picked.rule"))
     colours = "[...at('{}').querySelectorAll('[role=option]')].map(t => t.style.backgroundColor)"
     assert browser.js(colours.format("full")) == browser.js(colours.format("early"))[:-1]  # but for </s>
+
+
+def test_records_without_texts_have_no_explorer(browser: Browser, page: Path, tmp_path: Path) -> None:
+    hidden = "['explorer', 'textless'].map((id) => document.getElementById(id).hidden)"
+    browser.open(page)
+    assert browser.js(hidden) == [False, True]
+    write(tmp_path / "runs", n=4)
+    assert compact.main([str(tmp_path / "runs"), "--out", str(tmp_path / "compact")]) == 0
+    report.write(load(tmp_path / "compact"), tmp_path / "index.html", [])
+    browser.open(tmp_path / "index.html")
+    assert browser.js(hidden) == [True, False]
