@@ -104,7 +104,11 @@ def _numbers(part: Records, row: pd.Series, full: pd.Series) -> list[tuple[str, 
     ]
     tiles = [
         (f"layers per token, of {part.layers}", f"{row['mean_exit_layer']:.2f}", between("mean_exit_layer", 2)),
-        ("decoder FLOPs, full over early", f"÷ {flops[0]:.2f}", f"{flops[1]:.2f} to {flops[2]:.2f}"),
+        (
+            f"decoder FLOPs, full over early{' (more)' * (flops[0] < 1)}",
+            f"÷ {flops[0]:.2f}",
+            f"{flops[1]:.2f} to {flops[2]:.2f}",
+        ),
         (f"{part.quality}, full model {full['score']:.1f}", f"{row['score']:.1f}", between("score", 1)),
     ]
     if pd.notna(row["speedup"]):

@@ -15,7 +15,6 @@ from calm_bench.errors import InputError
 
 OVER_TEXTS = "95% intervals over texts"
 REDUCTIONS = ("flops_reduction", "flops_reduction_t5", "speedup")  # the more, the cheaper
-LINE = 0.055  # of small text, as a share of the axes' height
 
 
 def frontier(
@@ -87,12 +86,12 @@ def _panel(ax: Axes, points: pd.DataFrame, x: str, certified: pd.DataFrame | Non
             _point(ax, measure, rows.iloc[0], float(at.iloc[0]))
             continue
         style.line(ax, measure, at, rows["score"], rows["score_low"], rows["score_high"])
+    if certified is not None:
+        _ring(ax, points.assign(at=scale * points[x]), certified)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
     ax.set_xlabel(style.AXIS[x])
     if x in REDUCTIONS:
         ax.invert_xaxis()
-    if certified is not None:
-        _ring(ax, points.assign(at=scale * points[x]), certified)
 
 
 def _ring(ax: Axes, points: pd.DataFrame, certified: pd.DataFrame) -> None:
@@ -107,13 +106,8 @@ def _ring(ax: Axes, points: pd.DataFrame, certified: pd.DataFrame) -> None:
         ax.plot(rule["at"], rule["score"], "o", color=colour, markersize=9, markerfacecolor="none", zorder=4)
         what = "layer" if measure == "static" else f"{measure}, λ ="
         said.append((f"{'static, ' * (measure == 'static')}{what} {rule['threshold']:g}", colour))
-    if len(said) == 1:
-        return
-    at = ax.transAxes.inverted().transform(ax.transData.transform(points[["at", "score"]].to_numpy(float)))
-    low = at[at[:, 1] < LINE * (len(said) + 1), 0]
-    side, align = (0.01, "left") if (low < 0.5).sum() < (low >= 0.5).sum() else (0.99, "right")
-    for place, (text, colour) in enumerate(reversed(said)):
-        ax.text(side, 0.02 + LINE * place, text, transform=ax.transAxes, ha=align, fontsize=6, color=colour)
+    for place, (text, colour) in enumerate(reversed(said if len(said) > 1 else [])):
+        ax.text(0.99, 0.02 + 0.055 * place, text, transform=ax.transAxes, ha="right", fontsize=6, color=colour)
 
 
 def _point(ax: Axes, measure: str, row: pd.Series, at: float) -> None:

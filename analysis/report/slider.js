@@ -60,7 +60,8 @@ data.sliders.forEach((table, place) => {
     const layers = interval(rule.mean_exit_layer, 2);
     tile("Layers per token", [`${layers[0]} of ${table.layers}`, layers[1]]);
     const flops = interval(rule.flops_reduction, 2);
-    tile("Decoder FLOPs", [`÷ ${flops[0]}`, flops[1]], "full model over early");
+    const dearer = rule.flops_reduction[0] < 1 ? ": more FLOPs than the full model's" : "";
+    tile("Decoder FLOPs", [`÷ ${flops[0]}`, flops[1]], `full model over early${dearer}`);
     const speed = interval(rule.speedup, 2);
     const slower = rule.speedup[0] !== null && rule.speedup[0] < 1 ? "slower than the full model" : "";
     tile("Speed", rule.speedup[0] === null ? speed : [`${speed[0]} ×`, speed[1]],
