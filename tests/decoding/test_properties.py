@@ -39,7 +39,7 @@ rules_of_any_kind = st.one_of(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(models(), st.lists(rules_of_any_kind, min_size=1, max_size=8), st.integers(0, 10**6), st.integers(1, 3))
 def test_any_batch_is_the_reference(
     decode: Decode, model: EarlyExitT5, rules: list[Rule], seed: int, batch_size: int
@@ -54,7 +54,7 @@ def test_any_batch_is_the_reference(
         assert layers.max() <= model.depth
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(models(), st.integers(0, 10**6), st.integers(1, 4))
 def test_what_the_full_model_writes(decode: Decode, model: EarlyExitT5, seed: int, batch_size: int) -> None:
     """Exits at L everywhere, exits that no measure allows, and the oracle with a true cache all write its text."""
