@@ -180,6 +180,22 @@ def test_a_loss_that_is_no_number_ends_the_training_at_once(tmp_path: Path, monk
     assert len(calls) == 4
 
 
+def test_attention_is_not_cudnn_s_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its backward pass gives NaN on a Hopper GPU; which kernel is taken is set on any machine."""
+    plain, taken = MultiExitTrainer.compute_loss, []
+
+    def noted(*arguments: object, **options: object) -> torch.Tensor:
+        taken.append((torch.backends.cuda.cudnn_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled()))
+        return plain(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MultiExitTrainer, "compute_loss", noted)
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    train(tmp_path, steps=2)
+    assert before
+    assert taken == [(False, True)] * 2
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_a_gradient_is_cut_to_its_norm(tmp_path: Path) -> None:
     """AdamW takes steps of any gradient that is not small against its 1e-8."""
     start, _ = model_and_rows()
