@@ -33,7 +33,11 @@ class _Timed:
 
     @property
     def name(self) -> str:
-        own = {"rule": self.rule, "generate": "generate()", "peer": self.executor}
+        own = {
+            "rule": self.rule,
+            "generate": self.executor.replace("transformers", "generate()"),
+            "peer": self.executor,
+        }
         return own.get(self.arm, f"{self.rule}, {self.arm}")
 
     @property

@@ -15,6 +15,7 @@ from transformers import (
     EncoderDecoderCache,
     MT5ForConditionalGeneration,
     PreTrainedTokenizerBase,
+    StaticCache,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -148,8 +149,12 @@ class EarlyExitT5(EarlyExitModel):
     ) -> list[int]:
         hook = self.backbone.encoder.register_forward_hook(lambda *_: on_encoded())
         held: dict[str, Any] = {"past_key_values": self._cache()}
-        if cache != "growing":
-            held = {"cache_implementation": "static", "disable_compile": cache == "static"}
+        if cache == "static":
+            config = self.backbone.decoder.config
+            caches = (StaticCache(config, max_cache_len=length) for length in (max_new_tokens + 1, len(source)))
+            held = {"past_key_values": EncoderDecoderCache(*caches), "disable_compile": True}
+        if cache == "compiled":  # one that transformers makes and keeps, since the graphs are of its memory
+            held = {"cache_implementation": "static"}
         read = torch.tensor([list(source)], device=self.device)
         output = self.backbone.generate(input_ids=read, max_new_tokens=max_new_tokens, **held)
         hook.remove()

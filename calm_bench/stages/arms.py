@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -11,11 +11,16 @@ from calm_bench.cost.seconds import Arm, Source, Timed, clock
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.executor import CountsWeights, Executor
 from calm_bench.decoding.rule import Rule
-from calm_bench.models.model import EarlyExitModel
+from calm_bench.models.model import EarlyExitModel, GenerateCache
 from calm_bench.stages import peers
 
 log = logging.getLogger(__name__)
 Texts = Mapping[int, Sequence[int]]  # token ids by example
+CACHES: Mapping[GenerateCache, str] = {  # those of generate(), and what serves its arm
+    "growing": "transformers",
+    "static": "transformers, static cache",
+    "compiled": "transformers, static cache, compiled",
+}
 
 
 def rule_arm(
@@ -65,16 +70,40 @@ def read_arm(executor: Executor, device: torch.device) -> Arm | None:
     return Arm("read", None, None, executor.name, run)
 
 
-def generate_arm(model: EarlyExitModel, full: int, max_new_tokens: int, recorded: Texts) -> Arm:
-    """Hugging Face generate() on the same weights, greedy, with its cache."""
+def generate_arms(
+    model: EarlyExitModel,
+    caches: Iterable[GenerateCache],
+    sources: Sequence[Source],
+    full: int | None,
+    max_new_tokens: int,
+    recorded: Texts,
+) -> list[Arm]:
+    """Hugging Face generate() on the same weights, greedy, an arm for each cache; where one does not run, a line.
 
-    def run(source: Source) -> Timed:
-        marks = [clock(model.device)]
-        ids = model.generate(source, max_new_tokens, lambda: marks.append(clock(model.device)))
-        marks.append(clock(model.device))
-        return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), float(model.depth), None, ids)
+    With torch.compile all of `sources` are read once, untimed: it makes something for each of their lengths.
+    """
 
-    return Arm("generate", full, None, "transformers", run, recorded)
+    def arm(cache: GenerateCache) -> Arm:
+        def run(source: Source) -> Timed:
+            marks = [clock(model.device)]
+            ids = model.generate(source, max_new_tokens, lambda: marks.append(clock(model.device)), cache)
+            marks.append(clock(model.device))
+            return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), float(model.depth), None, ids)
+
+        return Arm("generate", full, None, CACHES[cache], run, recorded)
+
+    found = []
+    for cache in caches:
+        one = arm(cache)
+        try:
+            for source in sources if cache == "compiled" else sources[:1]:
+                one.run(source)
+        except Exception as error:  # whatever transformers and torch.compile raise: the arm is theirs
+            words = str(error).splitlines() or [""]
+            log.warning("generate() is not timed as %s: %s: %s", one.executor, type(error).__name__, words[0])
+        else:
+            found.append(one)
+    return found
 
 
 def int8_arm(model: EarlyExitModel, full: int, max_new_tokens: int, recorded: Texts) -> Arm | None:

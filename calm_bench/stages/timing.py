@@ -17,7 +17,7 @@ from calm_bench.cost.speed import repeated
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.records.schema import TIMINGS
-from calm_bench.stages.arms import Texts, generate_arm, grid_arm, int8_arm, peer_arms, read_arm, rule_arm
+from calm_bench.stages.arms import CACHES, Texts, generate_arms, grid_arm, int8_arm, peer_arms, read_arm, rule_arm
 from calm_bench.stages.decode import rule_name
 from calm_bench.tasks.task import Example, Task
 
@@ -59,7 +59,8 @@ def measure_time(
         pairs += [("loop", grid, n) for n in numbers if (n == full or n in certified) and serving[n] is not grid]
     arms = [rule_arm(name, executor, model, n, rules[n], length, recorded[n]) for name, executor, n in pairs]
     if settings.generate:
-        arms.append(generate_arm(model, full, length, recorded[full]))
+        caches = [cache for cache in CACHES if cache != "compiled" or device.type != "cpu"]  # there it takes minutes
+        arms += generate_arms(model, caches, sources, full, length, recorded[full])
     if settings.peers:
         arms += peer_arms(model, full, length, settings.threads, recorded[full])
         arms += filter(None, [int8_arm(model, full, length, recorded[full]), read_arm(serving[full], device)])

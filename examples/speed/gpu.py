@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -26,13 +25,11 @@ import calm_bench
 from calm_bench.cost.seconds import Arm, Source, Timed, clock, time_arms
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.measures import Classifier, Measure, MlpClassifier, Softmax, State
-from calm_bench.models import EarlyExitModel, load
-from calm_bench.models.model import GenerateCache
-from calm_bench.stages.arms import read_arm, rule_arm
+from calm_bench.models import load
+from calm_bench.stages.arms import CACHES, generate_arms, read_arm, rule_arm
 
 MEASURES = (State(), Classifier(), MlpClassifier(256), Softmax())
 ASSETS = Path(calm_bench.__file__).parent / "assets"
-CACHES = get_args(GenerateCache)
 PROMPT, LONGEST = "translate English to French: ", 48
 
 
@@ -59,30 +56,14 @@ def one_text(shape: str, options: argparse.Namespace) -> pd.DataFrame:
     arms += filter(None, [read_arm(decoder.serving(rules["full"], alone=True), model.device)])
     ours = time_arms(arms, [source], [0], repeats=options.repeats, warmup=2, threads=1, seed=0)
     model.backbone.to(torch.bfloat16)
-    theirs = [run for cache in options.generate if (run := generate_arm(model, cache, source, length))]
+    theirs = generate_arms(model, options.generate, [source], None, length, {})
     others = time_arms(theirs, [source], [0], repeats=max(1, options.repeats // 3), warmup=1, threads=1, seed=0)
     table = pd.concat([ours, others], ignore_index=True)
-    what = [*rules, *(arm.name for arm in (*arms, *theirs) if arm.rule is None)]
-    names = table["rule"].map(dict(enumerate(rules))).fillna(table["arm"])
+    generated = table["executor"].str.replace("transformers", "generate()")
+    names = table["rule"].map(dict(enumerate(rules))).fillna(table["arm"]).where(table["arm"] != "generate", generated)
+    what = [*rules, "read", *generated[table["arm"] == "generate"].unique()]
     us = 1e6 * (table["seconds"] - table["encoder_seconds"]) / table["n_tokens"].replace(0, np.nan)
     return table.assign(shape=shape, us=us, what=pd.Categorical(names, what))
-
-
-def generate_arm(model: EarlyExitModel, cache: GenerateCache, source: Source, length: int) -> Arm | None:
-    """generate() with this cache; None, and a line that says why, where it does not run."""
-
-    def run(source: Source) -> Timed:
-        marks = [clock(model.device)]
-        ids = model.generate(source, length, lambda: marks.append(clock(model.device)), cache)
-        marks.append(clock(model.device))
-        return Timed(marks[-1] - marks[0], marks[1] - marks[0], len(ids), model.depth, None, ids)
-
-    try:
-        run(source)
-    except Exception as error:  # whatever transformers and torch.compile raise: this arm is theirs
-        print(f"generate() with cache {cache} does not run: {type(error).__name__}: {str(error).splitlines()[0]}")
-        return None
-    return Arm(f"generate(), {cache} cache", None, None, "transformers", run)
 
 
 def grids(options: argparse.Namespace) -> pd.DataFrame:
@@ -152,7 +133,7 @@ def main() -> None:
     parser.add_argument("--out", help="a JSON file for each text's time")
     parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=["small", "base", "large"], help="(all three)")
     parser.add_argument(
-        "--generate", nargs="*", choices=CACHES, default=CACHES, help="caches of generate() (all three)"
+        "--generate", nargs="*", choices=list(CACHES), default=list(CACHES), help="caches of generate() (all three)"
     )
     parser.add_argument("--source", type=int, default=512, help="tokens of the source (512)")
     parser.add_argument("--tokens", type=int, default=100, help="tokens of the text (100)")

@@ -8,7 +8,7 @@ from calm_bench.decoding import Decoder, Rule
 from calm_bench.decoding.native.executor import READINGS
 from calm_bench.models import EarlyExitT5, load
 from calm_bench.stages import peers
-from calm_bench.stages.arms import generate_arm, int8_arm, peer_arms, read_arm, rule_arm
+from calm_bench.stages.arms import generate_arms, int8_arm, peer_arms, read_arm, rule_arm
 
 LENGTH = 12
 
@@ -33,16 +33,34 @@ def test_all_arms_write_the_full_models_text(model: EarlyExitT5) -> None:
     executor = Decoder(model).serving(Rule.full(), alone=True)
     arms = [
         rule_arm("rule", executor, model, 0, Rule.full(), LENGTH, recorded),
-        generate_arm(model, 0, LENGTH, recorded),
+        *generate_arms(model, ["growing", "static"], sources, 0, LENGTH, recorded),
         *peer_arms(model, 0, LENGTH, 1, recorded),
     ]
-    assert [arm.executor for arm in arms[2:]] == ["CTranslate2 float32", "CTranslate2 int8"]
-    for arm in arms[:3]:
+    theirs = ["transformers", "transformers, static cache", "CTranslate2 float32", "CTranslate2 int8"]
+    assert [arm.executor for arm in arms[1:]] == theirs
+    for arm in arms[:-1]:
         for example, source in enumerate(sources):
             timed = arm.run(source)
             assert list(timed.token_ids) == list(arm.expected[example]), arm.name
             assert timed.n_tokens == len(recorded[example])
             assert 0 < timed.encoder_seconds < timed.seconds or arm.name == "peer"
+
+
+def test_a_cache_of_generate_that_does_not_run_is_a_line_and_no_arm(
+    model: EarlyExitT5, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = EarlyExitT5.generate
+
+    def without_compiler(self: EarlyExitT5, source: list[int], length: int, encoded: object, cache: str) -> list[int]:
+        if cache == "compiled":
+            raise RuntimeError("no compiler\nand a long trace")
+        return plain(self, source, length, encoded, cache)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EarlyExitT5, "generate", without_compiler)
+    arms = generate_arms(model, ["growing", "compiled"], [[5, 6, 1]], 0, LENGTH, {})
+    assert [arm.executor for arm in arms] == ["transformers"]
+    words = "generate() is not timed as transformers, static cache, compiled: RuntimeError: no compiler"
+    assert caplog.messages == [words]
 
 
 def test_a_peer_that_is_not_installed_is_named_and_left_out(
