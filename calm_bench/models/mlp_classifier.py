@@ -78,6 +78,10 @@ class LinearPerExit(nn.Module):
         return functional.linear(x, self.weight[layer - 1], self.bias[layer - 1])
 
 
+def normed(state: Tensor) -> Tensor:
+    """x / rms(x), (..., d)."""
+    return torch.rms_norm(state, state.shape[-1:], eps=EPSILON)
+
+
 def _inputs(state: Tensor, previous: Tensor) -> Tensor:
-    shape = state.shape[-1:]
-    return torch.cat([torch.rms_norm(x, shape, eps=EPSILON) for x in (state, previous)], dim=-1)
+    return torch.cat([normed(state), normed(previous)], dim=-1)

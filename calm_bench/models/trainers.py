@@ -19,7 +19,6 @@ from calm_bench.models.loss import (
     IGNORED,
     exit_classifier_losses,
     layer_agreement,
-    layer_logits,
     layer_losses,
 )
 from calm_bench.models.mlp_classifier import MlpClassifier
@@ -30,21 +29,10 @@ from calm_bench.models.stopping_loss import Predictions, StoppingLoss, predictio
 Score = Callable[[EarlyExitModel], float]
 
 
-class ReadsByLength(Trainer):
-    """Trainer whose steps have pairs of about one length, and in whose loss every target token weighs alike.
-
-    A batch's loss is a mean over its target tokens, which `share` makes a part of the sum over all: a batch of short
-    texts has few tokens, and those would weigh more. A loss that is no number ends the training.
-    """
+class EndsAtNan(Trainer):
+    """Trainer whose training ends where a loss is no number."""
 
     _last_loss: Tensor | None = None
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        about = self.args
-        together = about.train_batch_size * about.gradient_accumulation_steps * about.world_size
-        sampler = ByLength(train_dataset or self.train_dataset, together, about.seed)
-        self._targets = about.train_batch_size * sampler.mean_targets
-        return sampler
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
         """Trainer's own. The loss before is looked at, for which no device has to be waited for.
@@ -60,6 +48,21 @@ class ReadsByLength(Trainer):
             )
         self._last_loss = loss
         return loss
+
+
+class ReadsByLength(EndsAtNan):
+    """Trainer whose steps have pairs of about one length, and in whose loss every target token weighs alike.
+
+    A batch's loss is a mean over its target tokens, which `share` makes a part of the sum over all: a batch of short
+    texts has few tokens, and those would weigh more.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        about = self.args
+        together = about.train_batch_size * about.gradient_accumulation_steps * about.world_size
+        sampler = ByLength(train_dataset or self.train_dataset, together, about.seed)
+        self._targets = about.train_batch_size * sampler.mean_targets
+        return sampler
 
     def share(self, labels: Tensor) -> Tensor:
         """Target tokens of a batch that trains, over those of a mean batch."""
@@ -126,7 +129,7 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
 
 
 class ClassifierTrainer(ReadsByLength):
-    """Trainer of a classifier on the frozen model, whose loss is a mean over its batch as MultiExitTrainer's is."""
+    """Trainer of the exit classifier on the frozen model, whose loss is a mean as MultiExitTrainer's is."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -160,8 +163,8 @@ class FrozenWithClassifier(nn.Module):
         return {"loss": losses.mean()}
 
 
-class FrozenWithMlpClassifier(nn.Module):
-    """The frozen model with fresh networks that learn where to stop along its own texts.
+class LearnsWhereToStop(nn.Module):
+    """Fresh networks that learn where to stop from what the frozen model has computed.
 
     Attributes:
         loss: what is minimised, of the networks' `log_odds` and what the layers predict.
@@ -171,14 +174,8 @@ class FrozenWithMlpClassifier(nn.Module):
         super().__init__()
         self.classifier = MlpClassifier(model.width, model.depth, hidden).to(model.device)
         self.loss: StoppingLoss = prediction_loss
-        self._frozen = [model.backbone.eval()]  # as in FrozenWithClassifier
 
-    def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
-        """`loss`; the labels are the full model's own texts, so that a layer agrees where it predicts them."""
-        t5 = self._frozen[0]
-        with torch.no_grad():
-            outputs = t5(**inputs, output_hidden_states=True, use_cache=False)
-            there = labels != IGNORED
-            states = [state[there] for state in outputs.decoder_hidden_states[:-1]]
-            seen = Predictions.of((layer_logits(t5, state) for state in states[1:]), labels[there])
-        return {"loss": self.loss(self.classifier.log_odds(states), seen)}
+    def forward(self, states: Tensor, agrees: Tensor, leads: Tensor) -> dict[str, Tensor]:
+        """`loss` of a batch of `FrozenStates`."""
+        log_odds = self.classifier.log_odds(states.float().unbind(1))
+        return {"loss": self.loss(log_odds, Predictions(agrees.T, leads.float().T))}

@@ -6,6 +6,7 @@ Both run on Hugging Face's Trainer, which owns the loop, precision, accumulation
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,9 +25,11 @@ from transformers import (
     TrainingArguments,
 )
 
+from calm_bench import processes
 from calm_bench.choices import ClassifierObjective, LossWeights
 from calm_bench.config import TrainingConfig
 from calm_bench.models.curves import History
+from calm_bench.models.frozen_states import FrozenStates
 from calm_bench.models.loss import layer_weights
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import Pairs
@@ -34,12 +37,14 @@ from calm_bench.models.progress import Progress
 from calm_bench.models.stopping_loss import prediction_loss, stopping_loss
 from calm_bench.models.trainers import (
     ClassifierTrainer,
+    EndsAtNan,
     FrozenWithClassifier,
-    FrozenWithMlpClassifier,
+    LearnsWhereToStop,
     MultiExitTrainer,
     Score,
 )
 
+log = logging.getLogger(__name__)
 STATE_FILE = "trainer_state.json"  # the last of a checkpoint's files
 # All of torch's kernels but cuDNN's, which torch takes first on an H100 or H200. Its backward pass gives NaN where a
 # mask is given, a length is 64 above a multiple of 128 and a row's log-sum-exp is below -88.7 (pytorch issue 196678).
@@ -139,12 +144,18 @@ def train_mlp_classifier(
     One half of the steps teaches it what the layers predict, the other what stopping there costs (`stopping_loss`), at
     a third of the rate. Each is AdamW with weight decay 0.01 and no clipping, its rate rising for a twentieth of the
     steps and falling to zero along a cosine, and leaves its checkpoint of the best validation loss, of ten. All is in
-    float32.
+    float32, but what is kept of the frozen model is in float16.
 
     The labels of `rows` and `validation` are the full model's own texts, ended or cut as it wrote them. `folder` is as
-    in `fine_tune`, and so is what becomes of an interrupted call.
+    in `fine_tune`, and so is what becomes of an interrupted call; the model reads the texts again then.
     """
-    module = FrozenWithMlpClassifier(model, settings.mlp_classifier_hidden)
+    module = LearnsWhereToStop(model, settings.mlp_classifier_hidden)
+    train, check = (
+        FrozenStates(model, pairs, settings.mlp_classifier_gigabytes, title if processes.is_first() else "")
+        for pairs, title in ((rows, "what layers predict"), (validation, ""))
+    )
+    if len(train) < train.of:
+        log.info("%d of %d tokens train the MLP classifier: training.mlp_classifier_gigabytes", len(train), train.of)
     steps = (settings.mlp_classifier_steps + 1) // 2
     history: History = []
     for begun, loss, share in ((0, prediction_loss, 1.0), (steps, stopping_loss, 1 / 3)):
@@ -157,9 +168,24 @@ def train_mlp_classifier(
             "weight_decay": 0.01,
             "max_grad_norm": 0.0,
         }
-        arguments = _classifier_arguments(settings, folder / name, seed, model.device, steps, rate)
-        progress = _classifier_progress(f"MLP classifier, {name}", "mlp_classifier_training", steps_before=begun)
-        trainer = _classifier_trainer(module, model, arguments, rows, validation, progress)
+        tokens = settings.mlp_classifier_batch_size
+        in_memory = {
+            "per_device_train_batch_size": tokens,
+            "per_device_eval_batch_size": tokens,
+            "gradient_accumulation_steps": 1,
+            "dataloader_num_workers": 0,
+            "dataloader_persistent_workers": False,
+            "label_names": ["agrees"],  # without labels Trainer does not validate
+        }
+        arguments = _classifier_arguments(settings, folder / name, seed, model.device, steps, rate | in_memory)
+        trainer = EndsAtNan(
+            model=module,
+            args=_one_card(arguments),
+            train_dataset=train,
+            eval_dataset=check,
+            data_collator=lambda batch: batch,
+            callbacks=[_classifier_progress(f"MLP classifier, {name}", "mlp_classifier_training", steps_before=begun)],
+        )
         history += [{**entry, "step": entry["step"] + begun} for entry in _train(trainer, folder / name)]
     model.learned["mlp_classifier"] = module.classifier.eval()
     return history

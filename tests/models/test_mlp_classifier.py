@@ -11,8 +11,10 @@ from torch.nn import functional
 from calm_bench.decoding import Decoder
 from calm_bench.errors import InputError
 from calm_bench.models import EarlyExitT5, curves
-from calm_bench.models.mlp_classifier import MlpClassifier
+from calm_bench.models.frozen_states import FrozenStates, evenly
+from calm_bench.models.mlp_classifier import MlpClassifier, normed
 from calm_bench.models.stopping_loss import HIGHEST, LOWEST, Predictions, prediction_loss, stopping_loss
+from calm_bench.models.trainers import LearnsWhereToStop
 from calm_bench.models.training import train_mlp_classifier
 from calm_bench.probes.subject import full_texts
 from tests.models.small_training import SETTINGS, Rows, model_and_rows
@@ -120,3 +122,57 @@ def test_training_tells_where_layers_agree_and_touches_nothing_else(tmp_path: Pa
     assert not agrees.all()
     in_order = (log_odds[agrees][:, None] > log_odds[~agrees]).float().mean()
     assert in_order > 0.65, in_order  # half of them in no order
+
+
+def test_what_is_kept_is_what_decoding_sees() -> None:
+    """Each token's normed states, and whether each layer's best token is the one that the full model wrote."""
+    model, _ = model_and_rows()
+    rows = own_rows(model)
+    kept = FrozenStates(model, rows, 1.0, "")
+    written = sum(len(row["labels"]) for row in rows)
+    assert len(kept) == kept.of == written
+    states, agrees, leads = [], [], []
+    rows.sort(key=lambda row: len(row["input_ids"]) + len(row["labels"]))
+    for row in rows:
+        context, past = model.read(row["input_ids"]), [[] for _ in range(model.depth)]  # type: ignore[var-annotated]
+        for before, token in zip([model.tokens.start, *row["labels"]], row["labels"], strict=False):
+            here = [model.embed(before)]
+            for layer, seen in enumerate(past, 1):
+                seen.append((layer, here[-1]))
+                here.append(model.run_layer(layer, here[-1], seen, context))
+            states.append(torch.stack([state[0, 0] for state in here[:-1]]))
+            two = [model.head(state[0]).softmax(-1).topk(2) for state in here[1:-1]]
+            agrees.append(torch.tensor([best.indices[0, 0].item() == token for best in two]))
+            leads.append(torch.stack([best.values[0, 0] - best.values[0, 1] for best in two]))
+    torch.testing.assert_close(kept.states.float(), normed(torch.stack(states)), atol=2e-3, rtol=2e-3)
+    assert torch.equal(kept.agrees, torch.stack(agrees))
+    torch.testing.assert_close(kept.leads.float(), torch.stack(leads), atol=1e-3, rtol=2e-3)
+    batch = kept.__getitems__([5, 0])
+    assert torch.equal(batch["states"], kept.states[[5, 0]])
+
+
+def test_a_limit_keeps_tokens_of_all_texts() -> None:
+    model, _ = model_and_rows()
+    rows = own_rows(model)
+    whole = FrozenStates(model, rows, 1.0, "")
+    token_bytes = 2 * 3 * model.width + 3 * 2
+    part = FrozenStates(model, rows, len(whole) / 2 * token_bytes / 2**30, "")
+    assert len(part) in (len(whole) // 2, len(whole) // 2 - 1)
+    places = evenly(len(whole), len(part)).nonzero()[:, 0]
+    assert places.diff().max() <= 3
+    assert torch.equal(part.states, whole.states[places])
+    assert torch.equal(part.agrees, whole.agrees[places])
+
+
+def test_half_precision_changes_no_loss() -> None:
+    """Beside a pass in float32 of which nothing is kept."""
+    model, _ = model_and_rows()
+    rows = own_rows(model, 32)
+    kept, module = FrozenStates(model, rows, 1.0, ""), LearnsWhereToStop(model, 16)
+    (forced,) = model.forced([row["input_ids"] for row in rows], [row["labels"] for row in rows])
+    states = [state[forced.there] for state in forced.states]
+    seen = Predictions.of((model.head(state) for state in states[1:]), forced.tokens[forced.there])
+    with torch.inference_mode():
+        exact = prediction_loss(module.classifier.log_odds(states), seen)
+        found = module(**kept.__getitems__(range(len(kept))))["loss"]
+    torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-3)
