@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -32,22 +33,18 @@ Score = Callable[[EarlyExitModel], float]
 class EndsAtNan(Trainer):
     """Trainer whose training ends where a loss is no number."""
 
-    _last_loss: Tensor | None = None
+    def log(self, logs: dict[str, float], *arguments: Any, **options: Any) -> None:
+        """Trainer's own. Losses are looked at where they are logged: at any other step the device would be waited for.
 
-    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
-        """Trainer's own. The loss before is looked at, for which no device has to be waited for.
-
-        Raises FloatingPointError where that one is NaN or infinite.
+        An evaluation logs before its checkpoint is kept. Raises FloatingPointError where a loss is NaN or infinite.
         """
-        loss = super().training_step(*arguments, **options)
-        if self._last_loss is not None and not self._last_loss.isfinite():
+        if not all(math.isfinite(logs[name]) for name in ("loss", "eval_loss") if name in logs):
             raise FloatingPointError(
                 f"training: the loss is not finite at step {self.state.global_step}; lower the learning rate, or try "
                 "more training.warmup_steps, training.max_grad_norm=1.0 or training.bf16=false (the same command would "
                 "go on from the last checkpoint)"
             )
-        self._last_loss = loss
-        return loss
+        super().log(logs, *arguments, **options)
 
 
 class ReadsByLength(EndsAtNan):

@@ -164,7 +164,9 @@ def test_adafactor_s_rate_is_a_share_of_each_weight_s_size_as_in_t5x(relative: b
             assert 0.2 * rate < step < 1.01 * rate, name
 
 
-def test_a_loss_that_is_no_number_ends_the_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_ends_the_training_where_it_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, calls = MultiExitTrainer.compute_loss, []
 
     def poisoned(*arguments: object, **options: object) -> torch.Tensor:
@@ -177,7 +179,7 @@ def test_a_loss_that_is_no_number_ends_the_training_at_once(tmp_path: Path, monk
         FloatingPointError, match=r"^training: the loss is not finite at step 3; lower the learning rate"
     ):
         train(tmp_path, steps=60, evaluate_every=60)
-    assert len(calls) == 4
+    assert len(calls) == 3  # each of so few steps is logged
 
 
 def test_attention_is_not_cudnn_s_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
