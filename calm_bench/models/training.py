@@ -97,7 +97,7 @@ def fine_tune(
         layer_weights(cast(LossWeights, settings.loss_weights), model.depth), settings.exit_simulation, model, score
     )
     history = _train(trainer, folder)
-    round_weights(model, settings.stored_dtype)
+    round_weights(model.backbone, settings.stored_dtype)
     model.backbone.eval()
     return history
 
@@ -144,7 +144,8 @@ def train_mlp_classifier(
     One half of the steps teaches it what the layers predict, the other what stopping there costs (`stopping_loss`), at
     a third of the rate. Each is AdamW with weight decay 0.01 and no clipping, its rate rising for a twentieth of the
     steps and falling to zero along a cosine, and leaves its checkpoint of the best validation loss, of ten. All is in
-    float32, but what is kept of the frozen model is in float16.
+    float32, but what is kept of the frozen model is in float16; in the end the weights are rounded to
+    `settings.stored_dtype`, so that the native executor may read them from it.
 
     The labels of `rows` and `validation` are the full model's own texts, ended or cut as it wrote them. `folder` is as
     in `fine_tune`, and so is what becomes of an interrupted call; the model reads the texts again then.
@@ -187,13 +188,14 @@ def train_mlp_classifier(
             callbacks=[_classifier_progress(f"MLP classifier, {name}", "mlp_classifier_training", steps_before=begun)],
         )
         history += [{**entry, "step": entry["step"] + begun} for entry in _train(trainer, folder / name)]
+    round_weights(module.classifier, settings.stored_dtype)
     model.learned["mlp_classifier"] = module.classifier.eval()
     return history
 
 
-def round_weights(model: EarlyExitModel, dtype: str) -> None:
-    """Round the weights to what will be stored, so that the exit classifier learns from the model people load."""
-    for parameter in model.backbone.parameters():
+def round_weights(module: nn.Module, dtype: str) -> None:
+    """Round the weights to what will be stored, so that what is trained next learns from the model people load."""
+    for parameter in module.parameters():
         parameter.data = parameter.data.to(getattr(torch, dtype)).float()
 
 

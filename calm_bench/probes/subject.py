@@ -47,7 +47,12 @@ class Subject:
 def full_texts(
     decoder: Decoder, sources: Sequence[Sequence[int]], max_new_tokens: int, batch_size: int = 32, title: str = ""
 ) -> list[list[int]]:
-    """What the full model writes for each source, padding left out. With a title it is shown how far along it is."""
+    """What the full model writes for each source, padding left out. With a title it is shown how far along it is.
+
+    On a CPU one rule is decoded sooner text by text in C than in batches.
+    """
+    if decoder.executor == "auto" and decoder.model.device.type == "cpu":
+        decoder = decoder.preferring("native")
     with progress.Progress(len(sources), title, "text", shown=bool(title) and processes.is_first()) as bar:
         result = decoder.decode(sources, [Rule.full()], max_new_tokens, batch_size=batch_size, on_batch=bar.update)
     lengths = result.n_tokens[:, 0]
