@@ -17,9 +17,10 @@ Arm = Mapping[str, Any]
 GENERATE = "generate()"
 RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
 NOTE = (
-    "/ X: seconds over the full model's, CTranslate2's in float32, static exits' at the same mean layer; GB/s of "
-    "weights, of what this machine reads; promise: {} / layers; the paper's: Table 2, a TPU; all arms: the report"
+    "seconds over the full model's, CTranslate2's in float32, and static exits' at the same mean layer; GB/s: weights "
+    "read, and their share of what this machine reads"
 )
+MORE = "; promise: {} / layers (the paper's: Table 2, on a TPU); the report has all arms"
 
 
 def answer(part: Records) -> Answer:
@@ -50,7 +51,7 @@ def answer(part: Records) -> Answer:
     if grids := [f"{row['measure']} {row['ratio']:.1f}" for row in summary.get("grids", [])]:
         sentences.append(f"a whole grid in one pass, times faster: {', '.join(grids)}")
     shown = [arm for arm in others.values() if _is_shown(arm)]
-    return Answer(tuple(sentences), rows([*shown, *measures.values()]), NOTE.format(part.layers))
+    return Answer(tuple(sentences), rows([*shown, *measures.values()]), NOTE + MORE.format(part.layers))
 
 
 def _that_matter(part: Records, arms: Sequence[Arm]) -> tuple[dict[str, Arm], dict[str, Arm]]:
