@@ -3,7 +3,7 @@
 Nothing but the command is here: imported, this module would take the name of the function `calm_bench.certify`.
 """
 
-from calm_bench.new_promises import main
+from calm_bench.starting import main_of
 
 if __name__ == "__main__":
-    main()
+    main_of("calm_bench.new_promises")()

@@ -21,6 +21,7 @@ KINDS = {  # by what OmegaConf says
     "is not a valid bool": "true or false",
     "is not a ListConfig, list or tuple.": "a list, in brackets",
 }
+NO_NAME = re.compile(r"[+-]?[\d.]+(e[+-]?\d+)?|null|true|false", re.IGNORECASE)  # what Hydra takes for another kind
 
 
 def one_line(error: Exception, schema: type, conf: Path) -> str:
@@ -40,8 +41,7 @@ def one_line(error: Exception, schema: type, conf: Path) -> str:
             return f"{override}: {first}; see --help"
         case MissingConfigException(missing_cfg_file=str(file)):
             group, _, name = file.rpartition("/")
-            allowed = list(error.options or sorted(choice.stem for choice in (conf / group).glob("*.yaml")))
-            return f"{group}={name}: no such choice{_nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+            return _no_choice(group, name, list(error.options or _choices(conf / group)))
         case ConfigCompositionException(__cause__=ConfigAttributeError() | ConfigKeyError() as cause):
             return unknown_option(str(cause.full_key), list(_options(schema)))
         case ConfigCompositionException(__cause__=OmegaConfBaseException() as cause):
@@ -58,10 +58,14 @@ def not_taken(given: str, error: OmegaConfBaseException) -> str:
     return f"{given} must be {kinds[0]}" if kinds else f"{given}: {said}"
 
 
-def refuse_dashes(words: list[str], schema: type, conf: Path) -> None:
-    """Raise InputError for an option or a choice of ours that is written with dashes, which Hydra's have not."""
-    groups = {path.name for path in conf.iterdir()}
+def refuse_words(words: list[str], schema: type, conf: Path) -> None:
+    """Raise InputError for an option or a choice of ours that is written with dashes, which Hydra's have not, and for a
+    number or the like where a choice is wanted, of which Hydra does not say which."""
+    groups = {path.name for path in conf.iterdir() if path.is_dir()}
     for word in words:
+        group, _, value = word.lstrip("+").partition("=")
+        if group in groups and NO_NAME.fullmatch(value):
+            raise InputError(_no_choice(group, value, _choices(conf / group)))
         name = word.removeprefix("--").split("=")[0]
         if word.startswith("--") and (name in groups or name in _options(schema)):
             plus, value = "+" if name == "experiment" else "", "NAME" if name in groups else "VALUE"
@@ -82,6 +86,14 @@ def refuse_unknown(composed: DictConfig, schema: type, prefix: str = "") -> None
 def unknown_option(name: str, known: list[str], listing: str = "--cfg job") -> str:
     """The line about an option that is none of `known`; the argument `listing` shows them all."""
     return f"{name}: no such option{_nearest(name, known)}; `{listing}` lists all"
+
+
+def _choices(group: Path) -> list[str]:
+    return sorted(choice.stem for choice in group.glob("*.yaml"))
+
+
+def _no_choice(group: str, name: str, allowed: list[str]) -> str:
+    return f"{group}={name}: no such choice{_nearest(name, allowed)}; allowed: {', '.join(allowed)}"
 
 
 def _about_choices(text: str) -> str:

@@ -67,3 +67,15 @@ def test_figures_that_cannot_be_written_are_one_line_after_the_result(tiny_check
     assert f"python -m analysis runs/{run.name} --out runs/{run.name}/figures" in line
     assert "full model" in done.stdout
     assert done.stdout.splitlines()[-1] == f"run: runs/{run.name}"
+
+
+def test_ctrl_c_while_a_command_is_imported_is_a_line(tmp_path: Path) -> None:
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    (tmp_path / "begins.py").write_text(f"{kill}; import time; time.sleep(60)")
+    (tmp_path / "begun.py").write_text(f"def main():\n try:\n  {kill}\n except KeyboardInterrupt:\n  print('as ever')")
+    ends = {"begins": (130, "", "calm-bench: interrupted while it started\n"), "begun": (0, "as ever\n", "")}
+    for module, end in ends.items():
+        code = f"from calm_bench.starting import main_of; main_of({module!r})()"
+        process = cli.python("-c", code, cwd=tmp_path, env=cli.environment())
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == end

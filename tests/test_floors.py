@@ -32,15 +32,15 @@ GROUND = {
         "build",
         "console",
         "arguments",
+        "starting",
     )
 }
 # Libraries that only these may import: a room, or a file at the top.
 KEPT_TO = {
     "hydra": {
-        f"calm_bench.{name}"
-        for name in ("build", "compose", "refusal", "__main__", "new_promises", "sweep", "multirun")
+        f"calm_bench.{name}" for name in ("build", "compose", "refusal", "command", "new_promises", "sweep", "multirun")
     },
-    "wandb": {"calm_bench.records", "calm_bench.__main__", "calm_bench.sweep", "analysis"},
+    "wandb": {"calm_bench.records", "calm_bench.command", "calm_bench.sweep", "analysis"},
 }
 
 

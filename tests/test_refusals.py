@@ -25,6 +25,8 @@ OPTIONS = [
     (["threshold.grid=0.5"], "threshold.grid=0.5 must be a list, in brackets"),
     (["figures=perhaps"], "figures=perhaps must be true or false"),
     (["task=cnnmd"], "task=cnnmd: no such choice (did you mean cnndm?); allowed: cnndm, "),
+    (["task=3"], "task=3: no such choice; allowed: cnndm, "),
+    (["model=null"], "model=null: no such choice; allowed: "),
     (["measure=[softmx]"], "measure=softmx: no such choice (did you mean softmax?)"),
     (["+experiment=cnn"], "experiment=cnn: no such choice"),
     (["--verbose"], "unrecognized arguments: --verbose"),

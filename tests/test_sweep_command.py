@@ -16,7 +16,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from calm_bench.errors import InputError
 from calm_bench.records.store import Run
-from calm_bench.sweep import __main__ as sweep
+from calm_bench.sweep import command as sweep
 from calm_bench.sweep import file as sweep_file
 from calm_bench.sweep import trials
 from tests import cli
@@ -253,7 +253,7 @@ def test_a_sweep_in_the_background_ends_its_trials_on_sigterm(tmp_path: Path) ->
     file = written(
         tmp_path, parameters={"seed": {"values": [0, 1]}}, command=["python", "-c", WAITS, "${args_no_hyphens}"]
     )
-    code = "from calm_bench.sweep import __main__ as sweep; sweep.STOP_SECONDS = 2.0; sweep.main()"
+    code = "from calm_bench.sweep import command as sweep; sweep.STOP_SECONDS = 2.0; sweep.main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(file), "--jobs", "2", "--any-command"],
         cwd=tmp_path,
