@@ -163,7 +163,8 @@ def _begun(config: Config) -> str:
 
 
 def _made(config: Config, tracker: Tracker) -> Run:
-    """The record, once everything that a run needs has been imported and found."""
+    """The record, once what a run needs before its first stage has been imported and found."""
+    tracker.expect()
     _prepare(config)
     from calm_bench import lifecycle
 

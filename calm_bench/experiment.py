@@ -1,9 +1,8 @@
-"""A run from beginning to end: data, model, decode, score, certify, time, record. Each stage is a file in `stages/`."""
+"""A run from its data to its record: model, decode, score, certify, time. Each stage is a file in `stages/`."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 
 from calm_bench.build import build
 from calm_bench.config import Config
@@ -22,13 +21,11 @@ from calm_bench.stages.grids import make_grids
 from calm_bench.stages.precision import float32_agreement
 from calm_bench.stages.prepare import prepare
 from calm_bench.stages.probe import ask
-from calm_bench.stages.promise import certificates, foresee, frontier, make_promises, method_of
+from calm_bench.stages.promise import certificates, frontier, make_promises, method_of
 from calm_bench.stages.score import Scored, score_all
 from calm_bench.stages.timing import measure_time, with_seconds
 from calm_bench.stages.trivial import trivial
 from calm_bench.tasks.task import Example, Task
-
-log = logging.getLogger(__name__)
 
 
 def perform(config: Config, record: Run, device: str, task: Task, examples: list[Example]) -> None:
@@ -76,20 +73,6 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         grids=speed.grids(timings, bootstrap_seed).to_dict("records"),
         seconds=stages.seconds,
     )
-
-
-def data(config: Config) -> tuple[Task, list[Example]]:
-    """The task, and its examples that are decoded and certified. Raises InputError."""
-    task = build(config.task, Task)
-    with waiting("reading the data"):
-        examples = task.examples(task.split, config.limit)
-    references = [example.references for example in examples]
-    doubts = [metric.unsuited(references) for metric in (task.quality, task.similarity, *task.beside.values())]
-    n_grids = len(config.measure) + ("static" in config.baselines)
-    doubts += foresee(config.calibration, n_grids, [example.cluster for example in examples])
-    for doubt in dict.fromkeys(filter(None, doubts)):
-        log.warning(doubt)
-    return task, examples
 
 
 def texts(

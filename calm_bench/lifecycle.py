@@ -10,14 +10,16 @@ from pathlib import Path
 
 import torch
 
-from calm_bench import experiment, processes
+from calm_bench import processes
 from calm_bench.config import Config
 from calm_bench.earlier import finished
 from calm_bench.errors import InputError
-from calm_bench.following import Stages, followed
+from calm_bench.following import Stages, followed, tell
+from calm_bench.progress import waiting
 from calm_bench.records.stage_cache import StageCache, locked
 from calm_bench.records.store import Run
 from calm_bench.records.tracker import Tracker, Untracked
+from calm_bench.stages.data import data
 from calm_bench.stages.identity import run_id
 
 
@@ -34,7 +36,7 @@ def run(config: Config, command: str | None = None, tracker: Tracker | None = No
     earlier = finished(config)
     if not processes.agree(earlier is None) and earlier is not None:
         return earlier
-    task, examples = experiment.data(config)  # what cannot be read leaves nothing behind
+    task, examples = data(config)  # what cannot be read leaves nothing behind
     folder = Path(config.runs_dir) / run_id(config)
     with locked(folder):
         earlier = finished(config)
@@ -44,6 +46,9 @@ def run(config: Config, command: str | None = None, tracker: Tracker | None = No
         try:
             tracker.begin(record)
             with followed(tracker.tell):
+                tell({"stage": "start"})
+                with waiting("starting", after=0.0):
+                    from calm_bench import experiment  # takes seconds; the run is seen to have begun by now
                 experiment.perform(config, record, device, task, examples)
         except InputError:
             tracker.forget(record)
@@ -61,8 +66,10 @@ def assist(config: Config) -> None:
     device = choose_device(config.device)
     processes.join(device)
     if processes.agree(False):
-        task, examples = experiment.data(config)
+        task, examples = data(config)
         if processes.agree(False):
+            from calm_bench import experiment
+
             experiment.texts(config, StageCache(config.runs_dir), device, task, examples, Stages())
 
 

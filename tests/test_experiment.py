@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from calm_bench import experiment
+from calm_bench.stages.data import data
 from tests.composed import composed
 
 
@@ -18,7 +18,7 @@ def test_a_metric_that_does_not_read_the_references_is_spoken_of_once(
         tmp_path / "test.jsonl", orient="records", lines=True
     )
     with caplog.at_level(logging.WARNING):
-        experiment.data(
+        data(
             composed(
                 "task=cnndm",
                 f"task.path={tmp_path}",

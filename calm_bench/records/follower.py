@@ -25,10 +25,14 @@ POLL_SECONDS = 0.25
 
 
 def main() -> None:
-    """Follow a run to its end."""
-    given = json.load(sys.stdin)
+    """Follow a run to its end, if one begins."""
     with environment():
         try:
+            import wandb  # noqa: F401 - a second, before the run has begun
+
+            if not (line := sys.stdin.read()):
+                return
+            given = json.loads(line)
             mode = resolve_mode(given["mode"])
             if mode == "disabled":
                 return

@@ -33,25 +33,22 @@ ADDRESS, LOST = "address", "lost"  # what the follower says: where the run is se
 
 
 class Live:
-    """A run that goes on, and its follower."""
+    """A run that goes on, and its follower: a process that `follower` has started, or one from now on."""
 
-    def __init__(self, home: Path, introduction: Mapping[str, Any], mode: str) -> None:
-        """Start both in the run's folder. Raises OSError where it cannot be written."""
+    def __init__(
+        self,
+        home: Path,
+        introduction: Mapping[str, Any],
+        mode: str,
+        follower: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        """Start in the run's folder. Raises OSError where it cannot be written."""
         folder = home / WANDB
         folder.mkdir(parents=True, exist_ok=True)
         self._begun = time.time()
         self._file = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
-        self._follower = subprocess.Popen(
-            [sys.executable, "-m", "calm_bench.records.follower"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},  # a process of ours
-            process_group=0,  # Ctrl-C is for the run, which says how it ended
-        )
+        self._follower = follower or start_follower()
         assert self._follower.stdin is not None
-        assert self._follower.stdout is not None
-        os.set_blocking(self._follower.stdout.fileno(), False)
         given = {"run": os.getpid(), "rows": str(folder / FILE), "introduction": introduction, "mode": mode}
         with suppress(OSError), self._follower.stdin as line:  # it may have died already
             line.write(json.dumps(given).encode())
@@ -89,6 +86,21 @@ class Live:
                     log.log(level(), "W&B: live at %s", address)
                 if reason := said.get(LOST):
                     log.warning("W&B: not shown while it runs (%s); its record is not touched by that", reason)
+
+
+def start_follower() -> subprocess.Popen[bytes]:
+    """A process that imports W&B, which takes a second, and waits for a run; without one it ends with this process."""
+    follower = subprocess.Popen(
+        [sys.executable, "-m", "calm_bench.records.follower"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},  # a process of ours
+        process_group=0,  # Ctrl-C is for the run, which says how it ended
+    )
+    assert follower.stdout is not None
+    os.set_blocking(follower.stdout.fileno(), False)
+    return follower
 
 
 def rows(run: Run) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,9 @@ from calm_bench.records.store import Run
 class Tracker(Protocol):
     """Told of one run. No method raises, and none but `end`, when the record is complete, takes more than a second."""
 
+    def expect(self) -> None:
+        """A run may begin in some seconds: what takes long to start is started."""
+
     def begin(self, run: Run) -> None:
         """The run has begun."""
 
@@ -26,6 +29,9 @@ class Tracker(Protocol):
 
 class Untracked:
     """Nobody watches."""
+
+    def expect(self) -> None:
+        """Nothing."""
 
     def begin(self, run: Run) -> None:
         """Nothing."""

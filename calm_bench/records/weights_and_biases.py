@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from calm_bench.errors import in_one_line
 from calm_bench.following import Values
 from calm_bench.records.account import MODES, WANDB
 from calm_bench.records.introduced import introduction
-from calm_bench.records.live import Live
+from calm_bench.records.live import Live, start_follower
 from calm_bench.records.mirror import mirror
 from calm_bench.records.mirrored import Mirrored
 from calm_bench.records.scalars import scalars
@@ -34,16 +35,23 @@ class WeightsAndBiases:
     tags: Sequence[str] = ()
     wandb_id: str | None = None
     _live: Live | None = field(default=None, init=False)
+    _follower: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def expect(self) -> None:
+        """Import W&B beside what the run imports."""
+        if self._live_mode != "disabled":
+            with suppress(OSError):  # then `begin` says so
+                self._follower = start_follower()
 
     def begin(self, run: Run) -> None:
         """Show the run from now on, unless W&B is off."""
-        mode = os.environ.get("WANDB_MODE") or "auto" if self.mode == "auto" else self.mode
-        if mode != "auto" and (mode := MODES.get(mode, "disabled")) == "disabled":  # `end` refuses others in words
+        if (mode := self._live_mode) == "disabled":
             return
         try:
             mirrored = Mirrored.of(run)
             mirrored.keep(run)  # a run that dies has the same id when it goes on
-            self._live = Live(run.home, introduction(run, self.wandb_id or mirrored.id, **self._place), mode)
+            introduced = introduction(run, self.wandb_id or mirrored.id, **self._place)
+            self._live = Live(run.home, introduced, mode, self._follower)
         except Exception as error:  # of many kinds, and none may cost the run
             log.warning("W&B: not shown while it runs (%s: %s)", type(error).__name__, in_one_line(error))
 
@@ -67,6 +75,12 @@ class WeightsAndBiases:
         if mirrored.folder is None:
             shutil.rmtree(run.home / WANDB, ignore_errors=True)
         mirrored.forget_others(run)
+
+    @property
+    def _live_mode(self) -> str:
+        """auto, online, offline or disabled; what is none of them is refused in words at the end."""
+        mode = os.environ.get("WANDB_MODE") or "auto" if self.mode == "auto" else self.mode
+        return mode if mode == "auto" else MODES.get(mode, "disabled")
 
     @property
     def _place(self) -> dict[str, Any]:

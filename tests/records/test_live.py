@@ -13,7 +13,7 @@ import pytest
 
 from analysis.offline import read, records_of
 from calm_bench.records.introduced import varied
-from calm_bench.records.live import rows
+from calm_bench.records.live import rows, start_follower
 from calm_bench.records.store import Run
 from tests import cli
 from tests.wandb_stub import Stub, serving
@@ -33,6 +33,7 @@ def timed(act, *given):
 
 run, seconds = Run.open(sys.argv[1]), []
 tracker = WeightsAndBiases(mode=sys.argv[2], tags=["three"])
+timed(tracker.expect)
 timed(tracker.begin, run)
 for values in ({"stage": "decode"}, {"decode/texts": 8}, {"training/step": 1, "training/loss": 2.5}):
     timed(tracker.tell, values)
@@ -182,6 +183,15 @@ def test_a_run_is_called_by_the_options_that_its_command_varies(run: Run) -> Non
     assert varied(run) == []
 
 
-def test_the_follower_imports_nothing_that_reads_tables(tmp_path: Path) -> None:
-    code = "import sys, calm_bench.records.follower; sys.exit('pandas' in sys.modules or 'pyarrow' in sys.modules)"
+@pytest.mark.parametrize(
+    ("module", "late"), [("records.follower", ["pandas", "pyarrow"]), ("lifecycle", ["transformers"])]
+)
+def test_a_run_is_seen_before_what_takes_seconds_is_imported(module: str, late: list[str], tmp_path: Path) -> None:
+    code = f"import sys, calm_bench.{module}; sys.exit(not sys.modules.keys().isdisjoint({late}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=cli.environment()).returncode == 0
+
+
+def test_a_follower_of_a_run_that_never_begins_ends() -> None:
+    follower = start_follower()
+    assert follower.communicate(timeout=60) == (b"", None)
+    assert follower.returncode == 0
