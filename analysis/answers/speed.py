@@ -17,10 +17,10 @@ Arm = Mapping[str, Any]
 GENERATE = "generate()"
 RATIOS = {"/ full": "full", "/ CTranslate2": "peer", "/ ideal": "ideal"}
 NOTE = (
-    "seconds over the full model's, CTranslate2's in float32, and static exits' at the same mean layer; GB/s: weights "
-    "read, and their share of what this machine reads"
+    "/ full, / CTranslate2 (float32), / ideal (static exits at the same mean layer): share of their seconds; GB/s: "
+    "weights read"
 )
-MORE = "; promise: {} / layers (the paper's: Table 2, on a TPU); the report has all arms"
+MORE = "; {} / layers: what layers alone would gain (paper: Table 2, on a TPU); the report has all arms"
 
 
 def answer(part: Records) -> Answer:
@@ -41,12 +41,13 @@ def answer(part: Records) -> Answer:
     for measure, arm in measures.items():
         faster, promised = _speedup(arm), part.layers / arm["mean_exit_layer"]
         words = (
-            f"{arm['arm']}: {arm['mean_exit_layer']:.2f} of {part.layers} layers, {faster.shown()} times as fast, "
-            f"{faster.value / promised:.0%} of their promise"
+            f"{arm['arm']}: {arm['mean_exit_layer']:.2f} of {part.layers} layers, {faster.shown()} times as fast"
+            f"{' (slower)' * (faster.value < 1)}, {faster.value / promised:.0%} of {part.layers} / layers"
         )
         if len(own := theirs[theirs["measure"] == measure]):
-            verdict = "one repeat has no interval" if np.isnan(faster.low) else (faster - 1.0).verdict(n)
-            words += f", {verdict} ({own['share'].min():.0%} to {own['share'].max():.0%})"
+            shares = f"{own['share'].min():.0%} to {own['share'].max():.0%}"
+            unsure = np.isnan(faster.low)
+            words += f"; paper: {shares}" if unsure else f"; {(faster - 1.0).verdict(n)} ({shares})"
         sentences.append(words)
     if grids := [f"{row['measure']} {row['ratio']:.1f}" for row in summary.get("grids", [])]:
         sentences.append(f"a whole grid in one pass, times faster: {', '.join(grids)}")

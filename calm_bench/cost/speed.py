@@ -108,7 +108,8 @@ def grids(timings: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     for measure in seconds["grid"].index.get_level_values("measure").unique():
         together, apart = (seconds[arm].loc[measure].to_numpy() for arm in ("grid", "one_by_one"))
         ratio, *interval = map(float, bootstrap.ratio(apart, together, seed=seed))
-        rows.append((measure, ratio, *(interval if repeated(timings) else (np.nan, np.nan)), len(together)))
+        sure = repeated(timings) and len(together) > 1
+        rows.append((measure, ratio, *(interval if sure else (np.nan, np.nan)), len(together)))
     return pd.DataFrame(rows, columns=list(GRID_COLUMNS))
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from calm_bench import bootstrap
 from calm_bench.config import TimingConfig
-from calm_bench.cost.seconds import Source, time_arms
+from calm_bench.cost.seconds import Source, thread_count, time_arms
 from calm_bench.cost.speed import repeated
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
@@ -56,7 +56,8 @@ def measure_time(
     pairs = [("rule", serving[number], number) for number in numbers]
     if settings.loop:
         grid = decoder.preferring("grid").serving(rules[full])
-        pairs += [("loop", grid, n) for n in numbers if (n == full or n in certified) and serving[n] is not grid]
+        chosen = (full, *boldest(rules, certified))
+        pairs += [("loop", grid, number) for number in chosen if serving[number] is not grid]
     arms = [rule_arm(name, executor, model, n, rules[n], length, recorded[n]) for name, executor, n in pairs]
     if settings.generate:
         caches = [cache for cache in CACHES if cache != "compiled" or device.type != "cpu"]  # there it takes minutes
@@ -144,6 +145,11 @@ def _timed(rules: Sequence[Rule], certified: Collection[int], settings: TimingCo
     ]
 
 
+def boldest(rules: Sequence[Rule], certified: Collection[int]) -> list[int]:
+    """Of each measure the certified rule of the lowest threshold, as grids descend."""
+    return list({rules[number].name: number for number in sorted(certified) if rules[number].measure}.values())
+
+
 def _grids(rules: Sequence[Rule]) -> dict[str, list[Rule]]:
     """The rules of each confidence measure."""
     names = dict.fromkeys(rule.name for rule in rules if rule.measure is not None)
@@ -159,19 +165,14 @@ def _time_grids(
     settings: TimingConfig,
     seed: int,
 ) -> pd.DataFrame:
-    """Each measure's grid in one pass, and its rules one after another at the same batch size."""
-    by_length = sorted(range(len(sources)), key=lambda index: len(sources[index]))
-    batches = [by_length[start : start + GRID_BATCH] for start in range(0, len(by_length), GRID_BATCH)]
+    """Each measure's grid in one pass, and its rules one after another at the same batch size, on one batch."""
+    evenly = np.linspace(0, len(sources) - 1, min(GRID_BATCH, len(sources))).round().astype(int).tolist()
     arms = []
     for measure, grid in _grids(rules).items():
         for name, groups in (("grid", [grid]), ("one_by_one", [[rule] for rule in grid])):
             arms.append(grid_arm(name, decoder, measure, groups, sources, task.max_new_tokens))
-    return time_arms(
-        arms,
-        batches,
-        [examples[batch[0]] for batch in batches],
-        repeats=1,
-        warmup=1,
-        threads=settings.threads,
-        seed=seed,
-    )
+    with thread_count(settings.threads):
+        for arm in arms:
+            if arm.name == "grid":  # warms up both: the rules one by one take as long as all else together
+                arm.run(evenly)
+    return time_arms(arms, [evenly], [examples[0]], repeats=1, warmup=0, threads=settings.threads, seed=seed)

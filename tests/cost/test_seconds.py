@@ -1,12 +1,14 @@
 """Seconds of rules, read off a timings table, and the ratios that answer a speed benchmark."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from calm_bench.cost.seconds import Arm, Timed, time_arms
 from calm_bench.cost.speed import arms, grids
-from calm_bench.decoding import Rule
-from calm_bench.stages.timing import check_texts, with_seconds
+from calm_bench.decoding import Decay, Rule
+from calm_bench.measures import Softmax, State
+from calm_bench.stages.timing import boldest, check_texts, with_seconds
 
 
 def _timing(arm: str, rule: int | None, example: int, seconds: float, layers: float = 4.0) -> dict[str, object]:
@@ -80,7 +82,14 @@ def test_what_each_arm_takes_over_the_full_model_a_peer_and_the_ideal() -> None:
 def test_a_grid_in_one_pass_beside_its_rules_one_after_another() -> None:
     (row,) = grids(TIMINGS).to_dict("records")
     assert (row["measure"], row["ratio"], row["n"]) == ("softmax", 2.0, 1)
+    assert np.isnan(row["low"])  # one batch says nothing of how far the ratio wavers
     assert grids(TIMINGS[:0]).empty
+
+
+def test_the_boldest_certified_rule_of_each_measure() -> None:
+    rules = [Rule.full(), Rule.static(3)]
+    rules += [Rule.adaptive(measure, at, Decay()) for measure in (Softmax(), State()) for at in (0.9, 0.8, 0.7)]
+    assert boldest(rules, {0, 1, 3, 2, 5}) == [3, 5]
 
 
 def test_a_timed_text_that_is_not_the_recorded_one() -> None:
