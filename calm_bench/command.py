@@ -142,7 +142,8 @@ def _run(config: Config) -> Run:
         log.info("finished before, %s; force=true runs it again", earlier.info["finished_at"])
     tracker = _tracker(config)
     record = earlier if earlier and processes.count() == 1 else _made(config, tracker)
-    console.say("\n".join(_answer(config, record)))  # the result first: what follows may fail, and costs nothing
+    if lines := _answer(config, record):
+        console.say("\n".join(lines))  # the result first: what follows may fail, and costs nothing
     try:
         if config.figures:
             tracker.tell({"stage": "figures"})
@@ -184,7 +185,10 @@ def _prepare(config: Config) -> None:
 
 
 def _answer(config: Config, record: Run) -> list[str]:
-    """What the experiment asks, answered: by promises, or by what an ablation has found beside the paper."""
+    """What the experiment asks, answered: by promises, or by what an ablation has found beside the paper.
+
+    Of an ablation's runs in a multirun each says its part, if it has one; the end has them all in one table.
+    """
     from calm_bench import summary
 
     if config.answer == "promises":
@@ -192,7 +196,11 @@ def _answer(config: Config, record: Run) -> list[str]:
     try:
         from analysis import answers, load
 
-        return answers.lines(load([record.path], quiet=True), config.answer)
+        records = load([record.path], quiet=True)
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            return answers.lines(records, config.answer)
+        parts = [one for one in answers.answered(records, config.answer) if one.answer]
+        return [line for one in parts for line in answers.sentences(one)]
     except Exception as error:  # the record is complete all the same
         log.warning("no answer of %s: %s", config.answer, cause(error))
         return summary.lines(record)

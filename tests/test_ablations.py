@@ -17,8 +17,8 @@ def runs_of(experiment: str, folder: Path, *arguments: str) -> list[Run]:
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line.removeprefix("run: ") for line in done.stdout.splitlines() if line.startswith("run: ")]
     runs = [Run.open(folder / line) for line in lines]
-    several = len(runs) > 1  # a run answers, and so do all of them together
-    assert done.stdout.splitlines().count(runs[0].info["config"]["question"]) == len(runs) + several
+    several = len(runs) > 1
+    assert done.stdout.splitlines().count(runs[0].info["config"]["question"]) == 1  # of all of them together
     assert (done.stdout.splitlines()[-1] == "drawn together: python -m analysis runs --out runs/figures") == several
     return runs
 

@@ -22,7 +22,7 @@ from analysis.load import Records
 from calm_bench.console import aligned, folded
 from calm_bench.errors import InputError
 
-__all__ = ["ANSWERS", "Answer", "Answered", "Question", "answered", "lines"]
+__all__ = ["ANSWERS", "Answer", "Answered", "Question", "answered", "lines", "sentences"]
 
 ANSWERS = {
     "classifier_training": classifier_training.QUESTION,
@@ -71,12 +71,15 @@ def lines(records: Records, name: str | None = None) -> list[str]:
     """`answered` as lines of a terminal; of a question that its runs cannot answer the reason is said."""
     said: list[str] = []
     for one in answered(records, name):
-        said += ["", one.question, one.about]
-        if one.answer is None:
-            said.append(f"no answer: {one.why_not}")
-            continue
-        said += [*map(folded, one.answer.sentences), "", *aligned(one.answer.rows), folded(one.answer.note)]
+        said += ["", one.question, one.about, *sentences(one)]
+        if one.answer:
+            said += ["", *aligned(one.answer.rows), folded(one.answer.note)]
     return said[1:]
+
+
+def sentences(one: Answered) -> list[str]:
+    """The answer alone, as lines of a terminal."""
+    return list(map(folded, one.answer.sentences if one.answer else [f"no answer: {one.why_not}"]))
 
 
 def _asked(records: Records, asked: str | None) -> list[tuple[Question, Records]]:

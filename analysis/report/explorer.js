@@ -63,10 +63,11 @@ function tokens(box, group, [place, layers, confidences], example, full, ends) {
   return agreed;
 }
 
+// What it is called, and its value.
 function speedup(rule) {
-  if (!rule.speedup) return "not timed";
-  const [ratio, low, high] = rule.speedup.map((value) => value?.toFixed(2));
-  return low && high && low !== high ? `${ratio} (${low}\u2013${high})` : ratio;
+  const [ratio, low, high] = (rule.speedup ?? []).map((value) => value?.toFixed(2));
+  const sure = low && high && low !== high;
+  return [`speedup of this rule${sure ? " (95% interval)" : ""}`, sure ? `${ratio} (${low}\u2013${high})` : ratio ?? "not timed"];
 }
 
 function numbers(group, rule, drawn, agreed) {
@@ -81,7 +82,7 @@ function numbers(group, rule, drawn, agreed) {
     [`D, distance to the full text (1 \u2212 ${group.similarity})`, distance.toFixed(3)],
     [`score (${group.similarity}, 0 to 100)`, (100 * score).toFixed(1)],
     ...(lost === null ? [] : [["\u0394R, score lost to the full model (0 to 1)", lost.toFixed(3)]]),
-    ["speedup of this rule (95% interval)", speedup(rule)],
+    speedup(rule),
   ];
   for (const [name, value] of rows) {
     const pair = element("div", "", list);

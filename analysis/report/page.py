@@ -24,6 +24,8 @@ from analysis.report.slider import slider
 from analysis.tables.scores import not_better
 from calm_bench.errors import InputError
 
+TERMS = ("ε", "ε covers", "method", "n")  # of a promise; where all share them, its head says it
+
 
 def write(records: Records, path: Path, missing: list[str], made: Sequence[Made] = ()) -> None:
     """Write the page: slider, promises, frontier, certified thresholds and the explorer, per group; figures and tables.
@@ -110,6 +112,7 @@ def _certified(part: Records) -> tuple[list[Tolerance], pd.DataFrame | None]:
         return [], None
     table = every[every["run_id"].isin(part.one().runs["run_id"])]
     shown = tables.certified_shown(table).drop(columns=["experiment", "run"])
+    shown = shown.drop(columns=[name for name in TERMS if shown[name].nunique() == 1])
     promised = tolerances(table, int(part.runs["layers"].max()), part.similarity, every)
     return promised, shown.loc[:, (shown != "").any()]
 

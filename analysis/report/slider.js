@@ -101,10 +101,11 @@ data.sliders.forEach((table, place) => {
     const all = Object.keys(table.objectives[objective.value]);
     measure.replaceChildren(...all.map((name) => new Option(name, name)));
     const own = table.promised[objective.value];
-    // First what saves most at the loosest promise.
-    const layers = (name) => table.objectives[objective.value][name]
-      .filter((one) => own.includes(one[0])).map((one) => table.rules[one[1]].mean_exit_layer[0]).at(-1) ?? table.layers;
-    measure.value = all.includes(before) ? before : all.reduce((best, name) => layers(name) < layers(best) ? name : best);
+    // First what saves most at the loosest promise: seconds, or layers where not all were timed.
+    const rule = (name) => table.rules[table.objectives[objective.value][name].findLast((one) => own.includes(one[0]))?.[1] ?? table.full];
+    const timed = all.every((name) => rule(name).speedup[0] !== null);
+    const saved = (name) => timed ? rule(name).speedup[0] : -rule(name).mean_exit_layer[0];
+    measure.value = all.includes(before) ? before : all.reduce((best, name) => saved(name) > saved(best) ? name : best);
   };
   objective.addEventListener("change", () => { measures(); enter(); });
   measure.addEventListener("change", show);

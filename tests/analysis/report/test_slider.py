@@ -9,6 +9,8 @@ from analysis.report.slider import slider
 from calm_bench.calibration import METHODS, certify
 from tests.analysis.report.browser import Browser, needs_chromium
 
+HEADS = "[...document.querySelectorAll('section h3 ~ .table th')].map(head => head.textContent)"
+
 
 @pytest.mark.parametrize("objective", ["textual", "risk"])
 def test_each_point_is_the_certificate_at_that_tolerance(records: Records, objective: str) -> None:
@@ -44,6 +46,8 @@ def test_records_without_losses_have_no_slider(write_run) -> None:
 def test_moving_it_shows_another_rule_and_what_it_costs(browser: Browser, page: Path) -> None:
     browser.events.clear()
     browser.open(page)
+    assert {"n", "method", "ε"}.isdisjoint(browser.js(HEADS))  # one for all promises, whose heads say it
+    assert {"measure", "threshold", "trials above δ"} <= set(browser.js(HEADS))
     move = "{{const e = document.getElementById('delta-1'); e.value = {}; e.dispatchEvent(new Event('input'))}}"
     browser.js(move.format(0))
     assert "the full model runs" in browser.text("slider-1")
@@ -79,3 +83,17 @@ def test_two_groups_stand_side_by_side_at_a_promise_that_both_made(browser: Brow
     assert "two" not in browser.text("sides")
     assert browser.bad_news() == []
     assert browser.violations() == []
+
+
+@needs_chromium
+def test_first_it_shows_what_saves_most_at_the_loosest_promise(browser: Browser, records: Records, page: Path) -> None:
+    browser.open(page)
+    table = slider(records)
+    assert table is not None
+    loosest = table["promised"]["textual"][-1]
+    by_measure = table["objectives"]["textual"].items()
+    rules = {name: table["rules"][key] for name, points in by_measure for delta, key, *_ in points if delta == loosest}
+    saved = {name: rule["speedup"][0] for name, rule in rules.items()}
+    if None in saved.values():  # not all were timed
+        saved = {name: -rule["mean_exit_layer"][0] for name, rule in rules.items()}
+    assert saved[browser.js("document.getElementById('measure-1').value")] == max(saved.values())
