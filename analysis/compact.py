@@ -6,6 +6,7 @@ reads as any record does: all tables and figures but those that show texts, and 
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import RUN_FILE
 
 LEFT_OUT = ("tokens",)
+LEVEL = 19  # of zstd: slow, and once
 BLANK: dict[str, dict[str, Any]] = {"examples": {"source": "", "references": []}, "generations": {"prediction": ""}}
 """Columns that hold texts, by their table, and what stands there instead."""
 
@@ -40,12 +42,23 @@ def compact(run: Finished, out: Path) -> Path:
     entries = {}
     for name in kept:
         table = run.record.table(name)
-        file = tables.write(folder / f"{name}.parquet", table.columns, _without_texts(name, table))
+        file = tables.write(folder / f"{name}.parquet", table.columns, _without_texts(name, table), LEVEL)
         entries[name] = [vars(file)]
-    about = {**run.about, "config": _without_folders(run.config), "tables": entries, PARTIAL: True}
+    about = {
+        **run.about,
+        "command": command_without_folders(run.about["command"]),
+        "config": _without_folders(run.config),
+        "tables": entries,
+        PARTIAL: True,
+    }
     with replacing(folder / RUN_FILE) as stream:
         stream.write(f"{json.dumps(about, indent=1, ensure_ascii=False)}\n".encode())
     return folder
+
+
+def command_without_folders(command: str) -> str:
+    """The command with the last name alone of each path, as in the configuration."""
+    return re.sub(r"\b((?:[a-z]+\.)?path=|runs_dir=)\S*/(?=[^/\s])", r"\1", command)
 
 
 def _without_folders(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from calm_bench.stages import peers
 
 log = logging.getLogger(__name__)
 Texts = Mapping[int, Sequence[int]]  # token ids by example
+COMPILED: GenerateCache = "compiled"
 CACHES: Mapping[GenerateCache, str] = {  # those of generate(), and what serves its arm
     "growing": "transformers",
     "static": "transformers, static cache",
-    "compiled": "transformers, static cache, compiled",
+    COMPILED: "transformers, static cache, compiled",
 }
 
 
@@ -96,7 +97,7 @@ def generate_arms(
     for cache in caches:
         one = arm(cache)
         try:
-            for source in sources if cache == "compiled" else sources[:1]:
+            for source in sources if cache == COMPILED else sources[:1]:
                 one.run(source)
         except Exception as error:  # whatever transformers and torch.compile raise: the arm is theirs
             words = str(error).splitlines() or [""]

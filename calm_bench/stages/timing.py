@@ -17,7 +17,17 @@ from calm_bench.cost.speed import repeated
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
 from calm_bench.records.schema import TIMINGS
-from calm_bench.stages.arms import CACHES, Texts, generate_arms, grid_arm, int8_arm, peer_arms, read_arm, rule_arm
+from calm_bench.stages.arms import (
+    CACHES,
+    COMPILED,
+    Texts,
+    generate_arms,
+    grid_arm,
+    int8_arm,
+    peer_arms,
+    read_arm,
+    rule_arm,
+)
 from calm_bench.stages.decode import rule_name
 from calm_bench.tasks.task import Example, Task
 
@@ -60,24 +70,23 @@ def measure_time(
         pairs += [("loop", grid, number) for number in chosen if serving[number] is not grid]
     arms = [rule_arm(name, executor, model, n, rules[n], length, recorded[n]) for name, executor, n in pairs]
     if settings.generate:
-        caches = [cache for cache in CACHES if cache != "compiled" or device.type != "cpu"]  # there it takes minutes
+        caches = [cache for cache in CACHES if cache != COMPILED]
         arms += generate_arms(model, caches, sources, full, length, recorded[full])
     if settings.peers:
         arms += peer_arms(model, full, length, settings.threads, recorded[full])
         arms += filter(None, [int8_arm(model, full, length, recorded[full]), read_arm(serving[full], device)])
-    table = time_arms(
-        arms,
-        sources,
-        spread,
-        repeats=settings.repeats,
-        warmup=settings.warmup,
-        threads=settings.threads,
-        seed=seed,
-    )
-    check_texts(table[table["arm"] == "rule"], rules)
+    turns = {name: getattr(settings, name) for name in ("repeats", "warmup", "threads")}
+    tables = [time_arms(arms, sources, spread, **turns, seed=seed)]
+    check_texts(tables[0][tables[0]["arm"] == "rule"], rules)
     if settings.grid:
-        table = pd.concat([table, _time_grids(decoder, task, rules, sources, spread, settings, seed)])
-    return table.reset_index(drop=True)
+        tables.append(_time_grids(decoder, task, rules, sources, spread, settings, seed))
+    if settings.generate and device.type != "cpu":  # there compiling takes minutes
+        # Last and by itself: once torch.compile has captured its graphs, to replay ours is an illegal memory access.
+        compiled = generate_arms(model, [COMPILED], sources, full, length, recorded[full])
+        if compiled:
+            tables.append(time_arms(compiled, sources, spread, **turns, seed=seed))
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(order=np.arange(len(table)))
 
 
 def _texts(tokens: Iterable[pa.Table], rules: Sequence[int], examples: Sequence[int]) -> Mapping[int, Texts]:

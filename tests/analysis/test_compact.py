@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from analysis.compact import main
+from analysis.compact import command_without_folders, main
 from analysis.index import draw
 from calm_bench.records.store import Run
 from tests.analysis.conftest import Drawing, WriteRun
@@ -47,6 +47,13 @@ def test_it_is_drawn_as_any_record_but_for_its_texts(both: tuple[Run, Run], draw
     assert {one["stem"] for one in whole} - {one.stem for one in made} == {"card", "coloured-text"}  # both show a text
     assert any("no tokens with their text" in line for line in missing)
     assert (tmp_path / "figures/efficiency.md").read_text() == (drawing.out / "efficiency.md").read_text()
+
+
+def test_a_command_names_no_folder_but_the_last() -> None:
+    words = "python -m calm_bench task.path=/home/me/data/squad 'training.path=a/b c' runs_dir=/mnt/runs limit=9 a=1/2"
+    assert command_without_folders(words) == (
+        "python -m calm_bench task.path=squad 'training.path=b c' runs_dir=runs limit=9 a=1/2"
+    )
 
 
 def test_nothing_to_make_smaller(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
