@@ -41,7 +41,8 @@ def test_a_launcher_trains_and_leaves_one_record_a_job_and_names_one_that_fails(
 def test_jobs_on_several_cores_close_their_records_when_they_are_ended(
     signal_number: int, status: int, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    long = [f"model.path={tiny_checkpoint}", "limit=null", "task.max_new_tokens=24", "batch_size=2", *cli.QUICK]
+    long = [f"model.path={tiny_checkpoint}", "limit=null", "task.max_new_tokens=24", "batch_size=8", *cli.QUICK]
+    long += ["threshold.grid=[0.9]", "baselines=[]"]
     both = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m", "measure=softmax,state", "tracking.mode=offline"]
     process = cli.start(*long, *both, cwd=tmp_path)
     deadline = time.monotonic() + 120

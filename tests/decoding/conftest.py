@@ -73,10 +73,19 @@ def assert_same(
     return 1
 
 
+shared_t5 = lru_cache(maxsize=None)(random_t5)  # for tests that change nothing of it: one reference serves them all
+
+
 @lru_cache(maxsize=10_000)
 def reference_of(model: EarlyExitT5, source: tuple[int, ...], rule: Rule, max_new_tokens: int) -> list[Token]:
     """What the reference writes: slowly, and for every executor the same."""
     return decode_reference(model, list(source), rule, max_new_tokens)
+
+
+@lru_cache(maxsize=10_000)
+def generated(model: EarlyExitT5, source: tuple[int, ...], max_new_tokens: int) -> list[int]:
+    """What transformers writes."""
+    return model.generate(list(source), max_new_tokens)
 
 
 def compare(

@@ -8,7 +8,7 @@ from calm_bench.decoding import Decay, Rule
 from calm_bench.decoding.cuda import session
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.measures import Classifier, Entropy, MaxProb, MlpClassifier, Softmax, State
-from tests.decoding.conftest import compare
+from tests.decoding.conftest import compare, shared_t5
 from tests.decoding.launches_in_torch import CudaInTorch
 from tests.models_for_tests import random_sources, random_t5
 
@@ -31,7 +31,7 @@ LIKELY = session.WORTH_IT
 )
 def test_every_rule_equals_the_reference(kind: StateCopying, worth_it: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "WORTH_IT", worth_it)
-    model, sources, decay = random_t5(), random_sources(1, 2), Decay("additive", 4.0)
+    model, sources, decay = shared_t5(), random_sources(1, 2), Decay("additive", 4.0)
     rules = [Rule.full(), Rule.oracle(kind), *(Rule.static(layer) for layer in (1, 3))]
     rules += [Rule.adaptive(m, at, decay, state_copying=kind) for m in MEASURES for at in (0.9, 0.5, 0.2)]
     rules += [Rule.adaptive(Classifier(), 0.5, decay, min_layer=first, state_copying=kind) for first in (2, 4)]

@@ -9,15 +9,15 @@ from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.decoding.reference import decode_reference
 from calm_bench.measures import State
 from calm_bench.models import EarlyExitT5
-from tests.decoding.conftest import BOUNDED, MEASURES, TIE, Decode, compare, every_rule
-from tests.models_for_tests import random_sources, random_t5
+from tests.decoding.conftest import BOUNDED, MEASURES, TIE, Decode, compare, every_rule, generated, shared_t5
+from tests.models_for_tests import random_sources
 
 LENGTH = 10
 
 
 def test_every_rule_equals_the_reference_in_one_pass(decode: Decode, model: EarlyExitT5) -> None:
-    sources, rules = random_sources(1, 5), every_rule(model.depth)
-    generations = decode(model, sources, rules, LENGTH, batch_size=3)
+    sources, rules = random_sources(1, 3), every_rule(model.depth)
+    generations = decode(model, sources, rules, LENGTH, batch_size=2)
     assert compare(model, generations, sources, rules, LENGTH) == 0
     left = generations.exit_layers[generations.exit_layers > 0]
     assert set(left.tolist()) == set(range(1, model.depth + 1))  # the test has power only if every layer is left at
@@ -41,18 +41,18 @@ def test_confidences_of_the_grid_are_exact(model: EarlyExitT5) -> None:
     [(1, 1, True), (3, 2, True), (2, 6, False), (1, 3, False), (5, 4, True), (1, 24, True)],
 )
 def test_shapes_of_t5(decode: Decode, encoder: int, depth: int, gated: bool) -> None:
-    model = random_t5(3, encoder=encoder, depth=depth, gated=gated)
+    model = shared_t5(3, encoder=encoder, depth=depth, gated=gated)
     sources = random_sources(2, 2)
     rules = [Rule.full(), Rule.oracle(), Rule.static(1)]
     rules += [Rule.adaptive(measure, 0.3, Decay("multiplicative", 4.0)) for measure in MEASURES]
     compare(model, decode(model, sources, rules, LENGTH), sources, rules, LENGTH)
 
 
-@settings(max_examples=20)
-@given(seed=st.integers(0, 10**6), order=st.permutations(range(6)), batch_size=st.integers(1, 6))
+@settings(max_examples=8)
+@given(seed=st.integers(0, 10**6), order=st.permutations(range(4)), batch_size=st.integers(1, 4))
 def test_a_text_does_not_depend_on_its_neighbours(decode: Decode, seed: int, order: list[int], batch_size: int) -> None:
-    model = random_t5(seed % 5)
-    sources, rules = random_sources(seed, 6), every_rule(4)
+    model = shared_t5(seed % 5)
+    sources, rules = random_sources(seed, 4), every_rule(4)
     alone = [decode(model, [source], rules, 6) for source in sources]
     together = decode(model, [sources[index] for index in order], rules, 6, batch_size=batch_size)
     for place, index in enumerate(order):
@@ -72,14 +72,14 @@ def test_a_rule_does_not_depend_on_the_rules_beside_it(decode: Decode, model: Ea
 @pytest.mark.parametrize("kind", ["v1.0", "v1.1", "mt5"])
 @pytest.mark.parametrize(("encoder", "depth"), [(2, 4), (4, 2), (1, 1), (12, 4), (2, 24)])
 def test_the_full_model_is_generate_of_transformers(decode: Decode, kind: str, encoder: int, depth: int) -> None:
-    model = random_t5(7, encoder=encoder, depth=depth, gated=kind != "v1.0", mt5=kind == "mt5")
+    model = shared_t5(7, encoder=encoder, depth=depth, gated=kind != "v1.0", mt5=kind == "mt5")
     assert model.backbone.config.model_type == ("mt5" if kind == "mt5" else "t5")
     tied = model.backbone.lm_head.weight.data_ptr() == model.backbone.shared.weight.data_ptr()
     assert tied == (kind == "v1.0")
     sources = random_sources(5, 6)
     generations = decode(model, sources, [Rule.full()], 16)
     for example, source in enumerate(sources):
-        expected = model.generate(source, 16)
+        expected = generated(model, tuple(source), 16)
         assert generations.token_ids[example, 0, : len(expected)].tolist() == expected
         assert generations.n_tokens[example, 0] == len(expected)
 

@@ -14,14 +14,14 @@ from tests.decoding.conftest import MEASURES
 COPYING = ("exit_state", "first_state", "projected_kv", "true_state")
 
 
-def rules_of_all_kinds(depth: int) -> list[Rule]:
+def rules_of_all_kinds(depth: int, thresholds: tuple[float, ...] = (0.6, 0.3, 0.1)) -> list[Rule]:
     """Every measure, decay and kind of state copying, the oracle, the full model, static layers, and drafts."""
     rules = [Rule.full(), *(Rule.static(layer) for layer in range(1, depth + 1))]
     rules += [Rule.speculative(layer, drafts) for layer in (1, depth - 1) for drafts in (1, 3, 20)]
     rules += [Rule.oracle(copying) for copying in COPYING]  # type: ignore[arg-type]
     for measure in MEASURES:
         for copying, form in zip(COPYING, ("additive", "multiplicative", "none", "none"), strict=True):
-            for threshold in (0.6, 0.3, 0.1):
+            for threshold in thresholds:
                 decay = Decay(form, 4.0)  # type: ignore[arg-type]
                 rules.append(Rule.adaptive(measure, threshold, decay, state_copying=copying))  # type: ignore[arg-type]
     return rules
