@@ -23,7 +23,7 @@ QUICK = ["tracking=disabled", "timing.examples=0", "calibration.trials=5", "figu
 ROOT = Path(__file__).parents[1]
 # Variables that Python and libraries read once, as they start: a fork of a process with other values would lie.
 READ_AT_START = (
-    "CUDA", "HF_", "HOME", "LANG", "LC_", "LD_", "MPL", "OMP_", "PYTHON", "TMP", "TORCH", "TRANSFORMERS", "XDG_"
+    "CUDA", "HF_", "HOME", "LANG", "LC_", "LD_", "MPL", "OMP_", "PYTHON", "TMP", "TORCH_", "TRANSFORMERS", "XDG_"
 )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """A run that is finished says so, whatever becomes of its output, its pictures and its home."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,14 @@ from tests import cli
 
 SHORT = ["limit=4", "task.max_new_tokens=6", "measure=[softmax]", "threshold.grid=[0.5]", "baselines=[]", "device=cpu"]
 NO_TIMING = ["timing.examples=0", "calibration.trials=3", "tracking=disabled"]
+PRINTING_TO = """
+import os
+from calm_bench.__main__ import main
+{}
+main()
+"""
+FULL = "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
+CLOSED = "reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1)"
 
 
 def command(checkpoint: Path, *more: str) -> list[str]:
@@ -37,22 +44,19 @@ def test_without_a_home_without_letters_and_with_a_notebooks_backend(tiny_checkp
 
 @pytest.mark.slow
 def test_a_full_disk_and_a_closed_pipe_cost_nothing_but_the_words(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    quiet = command(tiny_checkpoint, "figures=false")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            quiet, cwd=tmp_path, env=cli.environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
-        )
-    assert done.returncode == 0
-    assert "calm-bench: standard output: No space left on device" in done.stderr
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run(
-        quiet, cwd=tmp_path, env=cli.environment(), stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300
-    )
-    os.close(writer)
-    assert done.returncode == 0
-    assert "finished before" in done.stderr
-    assert "roken" not in done.stderr
+    quiet = command(tiny_checkpoint, "figures=false")[3:]
+
+    def printing_to(output: str) -> str:
+        words = ["-c", PRINTING_TO.format(output), *quiet]
+        process = cli.python(*words, cwd=tmp_path, env=cli.environment())
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        return err
+
+    assert "calm-bench: standard output: No space left on device" in printing_to(FULL)
+    said = printing_to(CLOSED)
+    assert "finished before" in said
+    assert "roken" not in said
     assert [run.name for run in tmp_path.glob("runs/demo-*")] == [Run.open(next(tmp_path.glob("runs/demo-*"))).run_id]
 
 

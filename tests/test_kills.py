@@ -15,7 +15,7 @@ from tests import cli
 
 pytestmark = pytest.mark.slow
 TABLES = ["generations", "tokens", "certificates", "frontier"]
-KILLS = 5
+KILLS = 3
 
 
 @pytest.fixture(scope="module")

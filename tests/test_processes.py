@@ -35,10 +35,8 @@ def alone(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
     return Run.open(next(done.cwd.glob("runs/demo-*")))
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_several_processes_leave_the_record_of_one(
-    count: int, alone: Run, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_several_processes_leave_the_record_of_one(alone: Run, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    count = 3
     command = ["-m", "calm_bench", f"model.path={tiny_checkpoint}", *COMMAND]
     statuses, out, err = several.run(count, *command, cwd=tmp_path)
     assert statuses == [0] * count, err
@@ -47,7 +45,7 @@ def test_several_processes_leave_the_record_of_one(
     joint = Run.open(tmp_path / "runs" / alone.run_id)
     for name in ("generations", "tokens", "certificates", "reliability"):
         pd.testing.assert_frame_equal(joint.read(name), alone.read(name))
-    assert len(list(tmp_path.glob("runs/stages/decode-*/0000[0-9]"))) == 3  # each process has decoded one or two
+    assert len(list(tmp_path.glob("runs/stages/decode-*/0000[0-9]"))) == 3  # one of each process
 
     statuses, out, err = several.run(count, *command, cwd=tmp_path)
     assert statuses == [0] * count, err
@@ -56,9 +54,9 @@ def test_several_processes_leave_the_record_of_one(
 
 
 def test_bad_input_stops_them_all(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    both = torchrun(f"model.path={tiny_checkpoint}", "task.path=nowhere", "tracking=disabled", cwd=tmp_path)
-    _, err = both.communicate(timeout=120)
-    assert both.returncode != 0
+    command = ["-m", "calm_bench", f"model.path={tiny_checkpoint}", "task.path=nowhere", "tracking=disabled"]
+    statuses, _, err = several.run(2, *command, cwd=tmp_path)
+    assert statuses == [2, 2]
     assert re.search(r"^calm-bench(, process 1)?: task\.path=nowhere must be a folder", err, re.MULTILINE), err
     assert not list(tmp_path.glob("runs/*"))
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,15 @@ SHORT = [
     "figures=true",
 ]
 
-# SIGTERM to itself as soon as a function is entered.
-TERMINATED_IN = """
-import importlib, os, signal, sys, time
-module, name = sys.argv.pop(1).split(":")
+# A signal to itself as soon as a function is entered.
+SIGNALLED_IN = """
+import importlib, os, sys, time
+number, module, name = sys.argv.pop(1).split(":")
 module = importlib.import_module(module)
 function = getattr(module, name)
 
 def entered(*given, **named):
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), int(number))
     time.sleep(0.05)
     return function(*given, **named)
 
@@ -59,6 +58,14 @@ def untracked(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def cwd(untracked: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(untracked, tmp_path / "cwd"))
+
+
+def signalled(number: int, function: str, *command: str, cwd: Path) -> tuple[int | None, str]:
+    """The exit status and the words of a command that a signal meets in this function."""
+    words = ["-c", SIGNALLED_IN, f"{int(number)}:{function}", *command]
+    process = cli.python(*words, cwd=cwd, env=cli.environment())
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
 
 
 def copies(cwd: Path) -> list[OfflineRun]:
@@ -94,10 +101,8 @@ def test_sigterm_after_the_record_is_finished_calls_it_finished(function: str, c
     if function == "analysis:draw":
         for figures in cwd.glob("runs/*/figures"):  # what is there is not drawn again
             shutil.rmtree(figures)
-    words = ["-c", TERMINATED_IN, function, *command, "tracking.mode=offline"]
-    process = cli.python(*words, cwd=cwd, env=cli.environment())
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 143, err
+    status, err = signalled(signal.SIGTERM, function, *command, "tracking.mode=offline", cwd=cwd)
+    assert status == 143, err
     assert err.splitlines()[-1] == "calm-bench: terminated; the same command goes on from where it was"
     (copy,) = copies(cwd)
     assert copy.exit_code == 0
@@ -126,17 +131,9 @@ def test_who_only_waits_for_another_process_says_nothing_of_its_run(command: lis
 def test_an_interrupted_run_is_mirrored_as_such_and_then_as_finished(
     tiny_checkpoint: Path, tmp_path: Path, signal_number: int, status: int
 ) -> None:
-    more = ["batch_size=2", "tracking.mode=offline", "figures=false"]
-    command = [f"model.path={tiny_checkpoint}", "limit=300", *SHORT, *more]
-    process = cli.start(*command, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/stages/decode-*/00000")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal_number)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
+    command = [f"model.path={tiny_checkpoint}", "limit=3", *SHORT, "tracking.mode=offline", "figures=false"]
+    ended, err = signalled(signal_number, "calm_bench.stages.decode:_chunk", *command, cwd=tmp_path)
+    assert ended == status, err
     (copy,) = copies(tmp_path)
     assert (copy.exit_code, copy.values["status"]) == (255, "interrupted")
     assert copy.artifact == {}  # its files will change

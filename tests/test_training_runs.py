@@ -13,9 +13,9 @@ from tests import cli, several
 pytestmark = pytest.mark.slow
 FEW = ["limit=20", "task.max_new_tokens=8", "measure=[classifier]", "threshold.grid=[0.9]", "baselines=[]", "probes=[]"]
 TRAIN = [
-    "training=tatoeba", "training.split=validation", "training.batch_size=8", "training.steps=30",
-    "training.classifier_steps=30", "training.mlp_classifier_steps=4", "training.mlp_classifier_sources=20",
-    "training.evaluate_every=5", "training.evaluate_examples=8", "training.workers=0",
+    "training=tatoeba", "training.split=validation", "training.batch_size=8", "training.steps=12",
+    "training.classifier_steps=12", "training.mlp_classifier_steps=4", "training.mlp_classifier_sources=20",
+    "training.evaluate_every=2", "training.evaluate_examples=4", "training.workers=0",
     "training.bf16=false", "device=cpu",
 ]  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_what_trained_a_model_is_not_certified_with_it(command: list[str], undis
 def test_two_processes_train_from_the_command_line(command: list[str], undisturbed: Path, tmp_path: Path) -> None:
     statuses, out, err = several.run(2, "-m", "calm_bench", *command, cwd=tmp_path)
     assert statuses == [0, 0], err[-3000:]
-    assert [err.count(f"{stage}, step 30 of 30") for stage in ("fine-tune", "exit classifier")] == [1, 1]
+    assert [err.count(f"{stage}, step 12 of 12") for stage in ("fine-tune", "exit classifier")] == [1, 1]
     assert out.count("run: ") == 1
     files = [sorted(path.name for path in trained(folder).iterdir()) for folder in (tmp_path, undisturbed)]
     assert files[0] == files[1]

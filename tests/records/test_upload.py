@@ -69,10 +69,10 @@ def test_a_server_that_hangs_costs_seconds_and_is_served_later(fault: str, finis
     answers = getattr(stub, fault)
     setattr(stub, fault, lambda *_: time.sleep(60))
     begun = time.monotonic()
-    (line,) = python(stub, "-c", MIRROR, str(finished.path), WANDB_INIT_TIMEOUT="4")
+    (line,) = python(stub, "-c", MIRROR, str(finished.path), WANDB_INIT_TIMEOUT="3")
     assert time.monotonic() - begun < 15
     (folder,) = finished.path.glob("wandb/offline-run-*")
-    assert line == f"WARNING W&B: not uploaded (no end after 4 s); later: `wandb sync {folder}`, or this command again"
+    assert line == f"WARNING W&B: not uploaded (no end after 3 s); later: `wandb sync {folder}`, or this command again"
 
     setattr(stub, fault, answers)
     (line,) = python(stub, "-c", MIRROR, str(finished.path))
