@@ -198,6 +198,7 @@ def test_a_trial_that_fails_is_named_and_the_others_run(
     said = capsys.readouterr().err
     assert "4 trials, 2 failed" in said
     assert said.count("FAILED") == 2
+    assert said.count(" left)\n") == 4 - int(jobs)  # by the trials that have ended
     assert "status 1 the reason" in said or jobs == "1"  # one at a time, its errors are on the terminal already
 
 

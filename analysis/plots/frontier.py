@@ -14,6 +14,7 @@ from analysis.output import Drawn, Output
 from calm_bench.errors import InputError
 
 OVER_TEXTS = "95% intervals over texts"
+LINE = 0.055  # height of a line of small print, as a share of the axes
 REDUCTIONS = ("flops_reduction", "flops_reduction_t5", "speedup")  # the more, the cheaper
 
 
@@ -86,16 +87,16 @@ def _panel(ax: Axes, points: pd.DataFrame, x: str, certified: pd.DataFrame | Non
             _point(ax, measure, rows.iloc[0], float(at.iloc[0]))
             continue
         style.line(ax, measure, at, rows["score"], rows["score_low"], rows["score_high"])
-    if certified is not None:
-        _ring(ax, points.assign(at=scale * points[x]), certified)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=x == "mean_exit_layer"))
     ax.set_xlabel(style.AXIS[x])
     if x in REDUCTIONS:
         ax.invert_xaxis()
+    if certified is not None:
+        _ring(ax, points.assign(at=scale * points[x]), certified)
 
 
 def _ring(ax: Axes, points: pd.DataFrame, certified: pd.DataFrame) -> None:
-    """A ring around each measure's cheapest certified rule, and which that is in the corner that curves leave empty."""
+    """A ring around each measure's cheapest certified rule, and which that is in a corner that is kept empty."""
     said = [("cheapest certified rule (ring):", style.INK)]
     for measure in style.ordered(certified["measure"]):
         named = certified.loc[certified["measure"] == measure, "threshold"]
@@ -106,8 +107,20 @@ def _ring(ax: Axes, points: pd.DataFrame, certified: pd.DataFrame) -> None:
         ax.plot(rule["at"], rule["score"], "o", color=colour, markersize=9, markerfacecolor="none", zorder=4)
         what = "layer" if measure == "static" else f"{measure}, λ ="
         said.append((f"{'static, ' * (measure == 'static')}{what} {rule['threshold']:g}", colour))
-    for place, (text, colour) in enumerate(reversed(said if len(said) > 1 else [])):
-        ax.text(0.99, 0.02 + 0.055 * place, text, transform=ax.transAxes, ha="right", fontsize=6, color=colour)
+    if len(said) == 1:
+        return
+    _keep_empty(ax, points, 0.04 + LINE * len(said))
+    for place, (text, colour) in enumerate(reversed(said)):
+        ax.text(0.99, 0.02 + LINE * place, text, transform=ax.transAxes, ha="right", fontsize=6, color=colour)
+
+
+def _keep_empty(ax: Axes, points: pd.DataFrame, height: float) -> None:
+    """Lower the axis until no point lies in the lower right corner, half as wide as the axes and so high."""
+    places = ax.transLimits.transform(points[["at", "score"]])
+    lowest = points["score"][places[:, 0] > 0.5].min()
+    low, high = ax.get_ylim()
+    if lowest < low + height * (high - low):
+        ax.set_ylim((lowest - height * high) / (1 - height), high)
 
 
 def _point(ax: Axes, measure: str, row: pd.Series, at: float) -> None:

@@ -55,7 +55,7 @@ def reliability(frame: pd.DataFrame) -> Figure:
                 ends = [float(panel[["confidence", "agreement"]].min().min()), 1.0]
                 ax.plot(ends, ends, "--", color=style.INK, linewidth=0.8)
             ax.set_title(measure)
-            ax.set_xlabel("mean confidence of the bin")
+            ax.set_xlabel("mean confidence")
             ax.xaxis.set_major_locator(MaxNLocator(5))
         axes[0, 0].set_ylabel("tokens that agree with the full model")
         axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

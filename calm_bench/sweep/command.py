@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from tqdm import tqdm
+
 from calm_bench import console
 from calm_bench.arguments import Arguments
 from calm_bench.errors import InputError
@@ -146,6 +148,7 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
     records: list[Path] = []
     running: list[Trial] = []
     started = failed = 0
+    begun = time.monotonic()
     try:
         while True:
             while len(running) < options.jobs and started < limit and (values := following(results)) is not None:
@@ -154,7 +157,7 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
                 if not (options.any_command or trials.starts_calm_bench(words)):
                     raise InputError(f"command: it starts {words[:3]}, not calm_bench; --any-command lets it")
                 running.append(_start(sweep, started, values, words, alone=options.jobs == 1))
-                _say(f"[{started}/{int(limit)}] {_words(values)}")
+                _say(f"[{started}/{int(limit)}] {_words(values)}{_left(begun, len(results), limit)}")
             if not running:
                 break
             time.sleep(POLL_SECONDS)
@@ -172,6 +175,14 @@ def _run(sweep: Sweep, options: argparse.Namespace) -> int:
     if lines := ending(records, sweep.metric, maximize=sweep.maximizes):
         console.say("\n".join(lines))
     return failed
+
+
+def _left(begun: float, done: int, limit: float) -> str:
+    """How long the sweep still takes, by the trials that have ended."""
+    if not done:
+        return ""
+    seconds = (time.monotonic() - begun) * (limit - done) / done
+    return f" ({tqdm.format_interval(seconds)} left)"
 
 
 def _start(sweep: Sweep, number: int, values: Values, words: Sequence[str], alone: bool) -> Trial:

@@ -82,6 +82,15 @@ def test_the_cheapest_certified_rule_is_ringed_and_named_and_few_texts_are_said(
     assert "fewer than 50 texts say little" in " ".join(ax.get_title(loc="left").split())
 
 
+def test_no_point_lies_in_the_small_print(part: Records) -> None:
+    low = part.frontier.assign(score=part.frontier["score"].where(part.frontier["measure"] != "softmax", 1.0))
+    fig = analysis.frontier(low, certified=chosen(part, softmax=0.5))
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    top = max(text.get_window_extent().y1 for text in ax.texts)
+    assert ax.transData.transform([4.0, 1.0])[1] > top
+
+
 def test_few_points_have_bars_and_no_band_between_them(part: Records) -> None:
     (ax,) = analysis.frontier(part.frontier[part.frontier["measure"].isin(["softmax", "full"])], "seconds").axes
     assert not [band for band in ax.collections if type(band).__name__.startswith("FillBetween")]
