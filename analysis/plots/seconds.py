@@ -6,8 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
+from analysis.load import Records
 from analysis.output import Drawn, Output
 from analysis.pooling import over_seeds
+from calm_bench import bootstrap
 from calm_bench.errors import InputError
 
 
@@ -53,7 +55,11 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
     Raises:
         InputError: no timing of the full model.
     """
-    points = over_seeds(savings(timings), ["measure", "threshold"], of=["layers_saved", "seconds_saved"])
+    return _figure(timings, savings(timings))
+
+
+def _figure(timings: pd.DataFrame, saved: pd.DataFrame) -> Figure:
+    points = over_seeds(saved, ["measure", "threshold"], of=["layers_saved", "seconds_saved"])
     texts = timings.loc[timings["arm"] == "rule", "example"].nunique()
     with style.context():
         fig, axes = style.figure(height=2.9)
@@ -89,27 +95,27 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
 
 
 def _saved(texts: pd.DataFrame, full: pd.DataFrame, resamples: int, seed: int) -> dict[str, float]:
-    def per_token(frame: pd.DataFrame, pick: np.ndarray) -> np.ndarray:
-        seconds, count = frame["decoder"].to_numpy()[pick], frame["n_tokens"].to_numpy()[pick]
-        return np.asarray(seconds.sum(axis=-1) / count.sum(axis=-1))
+    drawn_times = bootstrap.times(len(texts), seed, resamples)
 
-    everything = np.arange(len(texts))
-    drawn = np.random.default_rng(seed).integers(0, len(texts), (resamples, len(texts)))
-    low, high = np.quantile(1 - per_token(texts, drawn) / per_token(full, drawn), [0.025, 0.975])
+    def per_token(frame: pd.DataFrame) -> np.ndarray:
+        """The seconds that all texts take, and those of each draw."""
+        seconds, count = (frame[column].to_numpy(np.float64) for column in ("decoder", "n_tokens"))
+        return np.append(seconds.sum() / count.sum(), (drawn_times @ seconds) / (drawn_times @ count))
+
+    saved, *drawn = 1 - per_token(texts) / per_token(full)
+    low, high = np.quantile(drawn, [0.025, 0.975])
     layers = [np.average(frame["mean_exit_layer"], weights=frame["n_tokens"]) for frame in (texts, full)]
     return {
         "layers_saved": float(1 - layers[0] / layers[1]),
-        "seconds_saved": float(1 - per_token(texts, everything) / per_token(full, everything)),
+        "seconds_saved": float(saved),
         "seconds_saved_low": float(low),
         "seconds_saved_high": float(high),
     }
 
 
-OUTPUTS = (
-    Output(
-        "seconds-saved",
-        "Layers saved against seconds saved",
-        "",
-        lambda part: Drawn(seconds_saved(part.timings), savings(part.timings)),
-    ),
-)
+def _of(part: Records) -> Drawn:
+    saved = savings(part.timings)
+    return Drawn(_figure(part.timings, saved), saved)
+
+
+OUTPUTS = (Output("seconds-saved", "Layers saved against seconds saved", "", _of),)
