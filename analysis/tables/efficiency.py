@@ -1,7 +1,5 @@
 """Layers, FLOPs reduction and speedup at each promise (Table 2 of the paper), the published row under ours."""
 
-from typing import Any
-
 import pandas as pd
 
 from analysis import paper, scopes
@@ -73,16 +71,11 @@ def _speed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def efficiency_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as printed: a row per objective, delta, measure and source, and three columns per setup, as text."""
-    rows: dict[tuple[Any, ...], dict[str, str]] = {}
-    for row in _sorted(table, [*KEYS, "source"]).to_dict("records"):
-        line = rows.setdefault(tuple(row[key] for key in (*KEYS, "source")), {})
-        for value, title in TITLES.items():
-            line[f"{row['setup']} {title}"] = with_interval(row, value)
-    columns = [f"{setup} {title}" for setup in dict.fromkeys(table["setup"]) for title in TITLES.values()]
-    wide = pd.DataFrame(list(rows.values()), columns=columns).fillna("")
-    names = pd.DataFrame(list(rows), columns=["objective", "δ", "measure", "source"])
-    return pd.concat([names.assign(δ=names["δ"].map("{:g}".format)), wide], axis="columns")
+    """The table as printed, as text: a row per setup, objective, delta, measure and source."""
+    names = table[["setup", *KEYS, "source"]].rename(columns={"setup": "experiment", "delta": "δ"})
+    rows = table.to_dict("records")
+    values = {title: [with_interval(row, value) for row in rows] for value, title in TITLES.items()}
+    return names.assign(δ=names["δ"].map("{:g}".format), **values).reset_index(drop=True)
 
 
 def efficiency_note(table: pd.DataFrame) -> str:
