@@ -137,6 +137,8 @@ def test_an_interrupted_run_is_mirrored_as_such_and_then_as_finished(
     (copy,) = copies(tmp_path)
     assert (copy.exit_code, copy.values["status"]) == (255, "interrupted")
     assert copy.artifact == {}  # its files will change
+    (told,) = tmp_path.glob("runs/*/wandb/live.jsonl")
+    assert '"stage": "start"' in told.read_text().splitlines()[0]  # seen before the model's libraries are imported
 
     done = cli.run(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
