@@ -70,7 +70,7 @@ def frontiers(frames: dict[str, tuple[pd.DataFrame, str]], x: str = "mean_exit_l
             _panel(ax, points[~points["measure"].isin(far)], x, None)
             ax.set_ylabel(f"{quality} (0 to 100)")
             said = filter(None, (label, style.counted(int(frame["n"].max())), _outside(points, far, x)))
-            ax.set_title(style.wrapped(", ".join(said), style.PAGE / columns))
+            ax.set_title(style.wrapped(", ".join(said), 0.8 * style.PAGE / columns))  # beside its axis
         for ax in axes.flat[len(frames) :]:
             ax.set_visible(False)
         fuller = max(axes.flat[: len(frames)], key=lambda ax: len(ax.get_legend_handles_labels()[1]))
