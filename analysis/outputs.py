@@ -141,7 +141,7 @@ def save(fig: Figure, out: Path, stem: str) -> tuple[str, ...]:
     with style.context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a text of a model may hold any letter
         fig.savefig(out / f"{stem}.png")
-        fig.set_layout_engine("none")  # laid out by the first
+        fig.set_layout_engine(None)  # laid out by the first; "none" would draw it once more to lay nothing out
         fig.savefig(out / f"{stem}.svg", metadata={"Date": None})
     return f"{stem}.png", f"{stem}.svg"
 

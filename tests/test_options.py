@@ -22,6 +22,11 @@ from tests.composed import composed
         ("training.learning_rate=nan", "training.learning_rate=nan must be above 0"),
         ("training.weight_decay=inf", "training.weight_decay=inf must be at least 0"),
         ("calibration.epsilon=nan", "calibration.epsilon=nan must be above 0 and below 1"),
+        ("calibration.epsilon=0", "calibration.epsilon=0.0 must be above 0 and below 1"),
+        ("threshold.grid=[0.5,1.2]", "threshold.grid=1.2 must be above 0 and at most 1"),
+        ("threshold.grid=[0.5,0.9]", "must be strictly descending"),
+        ("threshold=quantiles threshold.quantiles.split=test", "must be another split than task.split"),
+        ("threshold=quantiles threshold.grid=[0.5]", "threshold.grid=[0.5] must be [] where threshold.quantiles"),
         ("seed=-1", "seed=-1 must be at least 0 and at most 4294967295"),
         ("calibration.seed=-3", "calibration.seed=-3 must be at least 0"),
         ("calibration.bootstrap_seed=4294967296", "calibration.bootstrap_seed=4294967296 must be at least 0"),
@@ -59,7 +64,7 @@ from tests.composed import composed
 )
 def test_what_lies_outside_is_refused(override: str, words: str) -> None:
     with pytest.raises(InputError) as refusal:
-        composed(override)
+        composed(*override.split())
     assert words in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
 

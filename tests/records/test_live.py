@@ -64,6 +64,7 @@ class Following:
     def __init__(self, run: Run, mode: str, stub: Stub) -> None:
         kept = {name: value for name, value in cli.environment().items() if not name.startswith("WANDB_")}
         env = {**kept, **stub.environment(), "WANDB_INIT_TIMEOUT": "40"}
+        env["WANDB__FILE_STREAM_TRANSMIT_INTERVAL"] = "1"  # seconds; W&B itself waits 15
         self.process = subprocess.Popen(
             [sys.executable, "-c", FOLLOWED, str(run.path), mode],
             env=env, text=True, stdin=-1, stdout=-1, stderr=-1,

@@ -220,10 +220,10 @@ def test_ten_thousand_texts_leave_nothing_behind() -> None:
 
 
 @pytest.mark.slow
-def test_every_rule_of_the_demo_on_500_sentences() -> None:
+def test_every_rule_of_the_demo_on_150_sentences() -> None:
     model = load("calm_bench/assets/model")
     table = pd.read_parquet("calm_bench/assets/data/tatoeba_enfr/test.parquet")
-    sources = model.tokenize([f"translate English to French: {pair['en']}" for pair in table["translation"][:500]], 64)
+    sources = model.tokenize([f"translate English to French: {pair['en']}" for pair in table["translation"][:150]], 64)
     thresholds = [round(0.05 * step, 2) for step in range(1, 21)]
     measures: list[Measure] = [Softmax(), State(), Classifier(), SoftmaxTopk(k=64, layer=1)]
     rules = [Rule.full(), Rule.oracle(), *(Rule.static(layer) for layer in range(1, model.depth))]
