@@ -19,10 +19,10 @@ from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 
-LIBRARIES = [  # imported inside functions; not W&B, whose folder for media, made at import, one fork would end for all
+LIBRARIES = [  # imported inside functions
     "accelerate", "datasets", "evaluate", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
     "matplotlib.pyplot", "rouge_score.rouge_scorer", "sacrebleu", "scipy.stats", "transformers.models.t5.modeling_t5",
-    "transformers.models.t5.tokenization_t5", "transformers.trainer",
+    "transformers.models.t5.tokenization_t5", "transformers.trainer", "wandb.sdk.launch",
 ]  # fmt: skip
 
 
@@ -83,6 +83,9 @@ def become(out: int, err: int, line: int) -> list[str]:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    media = import_module("wandb.sdk.data_types._private").MEDIA_TMP
+    media._finalizer.detach()  # made as W&B is imported, and taken away at the end: each command has its own
+    media.__init__("wandb-media")
     return request["words"]
 
 

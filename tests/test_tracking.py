@@ -72,6 +72,11 @@ def copies(cwd: Path) -> list[OfflineRun]:
     return [read(file) for file in cwd.glob("runs/*/wandb/offline-run-*/run-*.wandb")]
 
 
+def wandb_id(copy: OfflineRun) -> str:
+    """As its folder has it: offline-run-TIME-ID, and a number where two have begun in one second."""
+    return copy.folder.name.split("-")[3]
+
+
 def test_a_finished_run_that_was_not_mirrored_is(command: list[str], cwd: Path) -> None:
     done = cli.run(*command, "tracking.mode=offline", cwd=cwd)
     assert done.returncode == 0, done.stderr
@@ -109,7 +114,7 @@ def test_sigterm_after_the_record_is_finished_calls_it_finished(function: str, c
     assert cli.run(*command, "tracking.mode=offline", cwd=cwd).returncode == 0
     (whole,) = copies(cwd)
     assert (whole.exit_code, whole.values["status"]) == (0, "finished")
-    assert whole.folder.name.split("-")[-1] == copy.folder.name.split("-")[-1]  # the same W&B id
+    assert wandb_id(whole) == wandb_id(copy)
     assert len(list(cwd.glob("runs/*/wandb/staging-*"))) == 1
 
 
@@ -145,7 +150,7 @@ def test_an_interrupted_run_is_mirrored_as_such_and_then_as_finished(
     (whole,) = copies(tmp_path)
     assert (whole.exit_code, whole.values["status"]) == (0, "finished")
     assert Run.open(whole.artifact["run.json"].parent).status == "finished"
-    assert whole.folder.name.split("-")[-1] == copy.folder.name.split("-")[-1]
+    assert wandb_id(whole) == wandb_id(copy)
 
 
 def test_the_id_that_the_environment_gives_is_one_runs_alone(

@@ -76,7 +76,8 @@ class Mirrored:
         name = glob.escape(self.id)
         folders = [run.home / WANDB, *(Path(folder) / WANDB for folder in [os.environ.get("WANDB_DIR")] if folder)]
         for folder in folders:
-            for place in [*folder.glob(f"*run-*-{name}"), *folder.glob(f"staging-{name}-*")]:
+            numbered = [file.parent for file in folder.glob(f"*run-*-{name}-[0-9]/run-{name}.wandb")]  # of one second
+            for place in [*folder.glob(f"*run-*-{name}"), *numbered, *folder.glob(f"staging-{name}-*")]:
                 if place.resolve() not in kept:
                     shutil.rmtree(place, ignore_errors=True)  # which leaves a link alone
 

@@ -348,6 +348,16 @@ def test_a_note_that_names_a_precious_folder_deletes_nothing(run: Run, tmp_path:
     assert (wandb / "mirror.json").exists()
 
 
+def test_of_two_copies_that_began_in_one_second_one_is_left(run: Run) -> None:
+    """W&B numbers the second one's folder; another run's id may look like that."""
+    wandb = run.path / "wandb"
+    for folder, identity in (("abc", "abc"), ("abc-1", "abc"), ("abc-2", "abc-2")):
+        (wandb / f"offline-run-1-{folder}").mkdir(parents=True)
+        (wandb / f"offline-run-1-{folder}" / f"run-{identity}.wandb").write_text("x")
+    Mirrored("abc").copied_to(run, wandb / "offline-run-1-abc", wandb / "staging-abc-1").forget_others(run)
+    assert {path.name for path in wandb.iterdir()} == {"offline-run-1-abc", "offline-run-1-abc-2"}
+
+
 @pytest.mark.parametrize("identity", ["../precious", "/precious", "", "a:b", 5, None, ["a"]])
 def test_an_id_that_is_none_is_another(run: Run, identity: object) -> None:
     (run.path / "wandb").mkdir()
