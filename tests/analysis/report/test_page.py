@@ -157,6 +157,16 @@ def test_a_question_is_answered_first_and_in_the_pages_own_words(write_run, tmp_
     assert page.index("How few layers would do") < page.index('id="group-1"')
 
 
+def test_a_question_asked_twice_is_linked_with_whose_it_is(write_run, tmp_path: Path) -> None:
+    config = {"answer": "oracle", "question": "How few?"}
+    for task in ("squad", "cnndm"):
+        folder = write_run(n=20, run_id=task, task=task, config={**config, "task": {"name": task}})
+    report.write(load(folder.parent, quiet=True), tmp_path / "index.html", [])
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    for place, task in enumerate(("cnndm", "squad"), 1):
+        assert f'<a href="#answer-{place}">How few?</a> <span class="about">demo-{task}</span>' in page
+
+
 def test_a_table_stands_in_its_section_with_its_note(tmp_path: Path) -> None:
     shown = pd.DataFrame({"task": ["a", "b"], "layers": ["2.70", ""]})
     markdown = f"{Table(shown, shown, '').markdown()}\n\nWhat it means.\n\nMade by:\n\n```\n```\n"
