@@ -29,6 +29,7 @@ ROW: dict[str, dict[str, Any]] = {
     "squad": {"id": "q1", "context": "Bob, 7, ran.", "question": "Who ran?", "answers": {"text": ["Bob", "Bob, 7"]}},
     "scitldr": {"id": "p1", "article": "We study x.", "highlights": "On x.", "references": ["On x.", "About x."]},
 }
+ROW["span_corruption"] = {"text": "It rained and poured until it stopped."}
 ROW |= dict.fromkeys(("multi30k_enfr", "newstest2014_enfr"), ROW["wmt15_enfr"]) | {"dialogsum": ROW["scitldr"]}
 """One row of each task's own columns."""
 
