@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from analysis import answers
+from analysis.in_parallel import cores
 from analysis.index import draw
 from analysis.listing import listing
 from analysis.load import load
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         more = [output for module in options.add for output in _outputs(module)]
         records = load(options.runs, wandb=options.wandb)
-        made, missing = draw(records, options.out, more)
+        made, missing = draw(records, options.out, more, cores())
     except InputError as error:
         console.complain(f"error: {error}")
         return 2

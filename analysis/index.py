@@ -11,17 +11,19 @@ from analysis.output import Output
 from calm_bench.progress import waiting
 
 
-def draw(records: Records, out: Path, more: Sequence[Output] = ()) -> tuple[list[outputs.Made], list[str]]:
+def draw(
+    records: Records, out: Path, more: Sequence[Output] = (), processes: int = 1
+) -> tuple[list[outputs.Made], list[str]]:
     """Write everything that the records allow into `out`, with the report and the index; what was made and what lacks.
 
-    more: figures and tables beside those of the catalogue.
+    more: figures and tables beside those of the catalogue. processes: that draw them at the same time.
 
     Raises:
         OSError: `out` cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     before = _before(out)
-    made, missing = outputs.make(records, out, more, {entry.name: entry for entry in before["made"]})
+    made, missing = outputs.make(records, out, more, {entry.name: entry for entry in before["made"]}, processes)
     linked = report.own_pages(records) if len(records.runs) > 1 else {}
     files = (file for entry in made for file in entry.files)
     page = outputs.state_of(records, *missing, *records.notes, *files, *linked)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis import style, tables
+from analysis import in_parallel, style, tables
 from analysis.catalogue import CATALOGUE
 from analysis.load import Records
 from analysis.output import Drawn, Output
@@ -43,14 +43,18 @@ class Made:
 
 
 def make(
-    records: Records, out: Path, more: Sequence[Output] = (), before: Mapping[str, Made] | None = None
+    records: Records,
+    out: Path,
+    more: Sequence[Output] = (),
+    before: Mapping[str, Made] | None = None,
+    processes: int = 1,
 ) -> tuple[list[Made], list[str]]:
     """Write every figure (PNG, SVG, and CSV of what it shows) and table (CSV, Markdown, LaTeX) into `out`.
 
     Returns the index, and what is missing.
 
     more: what is made beside the catalogue. before: by name, what an earlier call has made in `out`: what would come
-    out the same is not made again.
+    out the same is not made again. processes: that draw at the same time (`in_parallel`).
     """
     files: tuple[str, ...] = ("threshold-decay.png", "threshold-decay.svg")
     if not all((out / file).exists() for file in files):
@@ -65,8 +69,8 @@ def make(
         todo += [(output, label, part) for label, part in known[output.scope].items()]
         if not known[output.scope] and output.absent:
             missing.append(output.absent)
-    for output, label, part in progress.each(todo, len(todo), "draw", "output"):
-        entry = _entry(output, label, part, out, before or {})
+    entries = in_parallel.each(lambda one: _entry(*one, out, before or {}), todo, processes)
+    for entry in progress.each(entries, len(todo), "draw", "output"):
         if isinstance(entry, Made):
             made.append(entry)
             missing += entry.said
