@@ -14,9 +14,12 @@ Result = TypeVar("Result")
 _work: list[tuple[Callable[..., object], Sequence[object]]] = []  # of a process that does it
 
 
+MOST = 8  # processes: each takes some hundred megabytes of its own
+
+
 def cores() -> int:
-    """How many this process may use; 1 where processes cannot be forked safely, as on macOS."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    """How many processes are worth it here: as there are cores, and 1 where none can be forked safely, as on macOS."""
+    return min(MOST, len(os.sched_getaffinity(0))) if sys.platform == "linux" else 1
 
 
 def each(do: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:

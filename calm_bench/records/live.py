@@ -33,7 +33,7 @@ ADDRESS, LOST = "address", "lost"  # what the follower says: where the run is se
 
 
 class Live:
-    """A run that goes on, and its follower: a process that `follower` has started, or one from now on."""
+    """A run that goes on, and its follower: `follower`, which `start_follower` has made before, or one from now on."""
 
     def __init__(
         self,
