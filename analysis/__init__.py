@@ -1,26 +1,33 @@
 """Tables, figures and the report, from the records of finished runs alone: no model, no torch."""
 
-from analysis.example import example
-from analysis.index import draw
-from analysis.load import Records, load
-from analysis.output import Output
-from analysis.plots import (
-    broken_promises,
-    coloured_text,
-    compare_methods,
-    consistency,
-    decay_points,
-    exit_by_position,
-    exit_histogram,
-    frontier,
-    perturbation,
-    reliability,
-    seconds_saved,
-    threshold_decay,
-)
-from analysis.spread import spread
-from analysis.tables import certified, classifier_f1, efficiency, state_copying, text_lengths
-from analysis.trials import trials
+import sys
+from contextlib import nullcontext
+
+from calm_bench.starting import starting
+
+# `python -m` imports this before anything of the command; whoever imports it in a notebook keeps what it holds.
+with starting() if sys.argv[:1] == ["-m"] else nullcontext():
+    from analysis.example import example
+    from analysis.index import draw
+    from analysis.load import Records, load
+    from analysis.output import Output
+    from analysis.plots import (
+        broken_promises,
+        coloured_text,
+        compare_methods,
+        consistency,
+        decay_points,
+        exit_by_position,
+        exit_histogram,
+        frontier,
+        perturbation,
+        reliability,
+        seconds_saved,
+        threshold_decay,
+    )
+    from analysis.spread import spread
+    from analysis.tables import certified, classifier_f1, efficiency, state_copying, text_lengths
+    from analysis.trials import trials
 
 __all__ = [
     "Output",

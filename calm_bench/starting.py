@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -12,12 +13,20 @@ from typing import Any
 
 def main_of(module: str) -> Callable[[], Any]:
     """`main` of that module, which is imported now."""
+    with starting():
+        return import_module(module).main
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """In this block, which imports what a command needs, Ctrl-C ends the process."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.default_int_handler:  # to be ignored, or a program's own
-        return import_module(module).main
+        yield
+        return
     signal.signal(signal.SIGINT, _end)
     try:
-        return import_module(module).main
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -99,3 +99,16 @@ def test_seeds_of_one_setup_are_one_figure_and_nothing_unchanged_is_drawn_again(
     page = (out / "index.html").read_text(encoding="utf-8")
     assert '<a href="../runs/seed1/figures/index.html">Its own page</a>' in page
     assert "Over 4 runs that differ in their seeds" in page
+
+
+def test_ctrl_c_while_it_is_imported_is_a_line_and_to_a_notebook_an_exception(tmp_path: Path) -> None:
+    (tmp_path / "pandas.py").write_text("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)")
+    notebook = "try:\n import analysis\nexcept KeyboardInterrupt:\n print('still here')"
+    ends = {
+        ("-m", "analysis", "runs"): (130, "", "calm-bench: interrupted while it started\n"),
+        ("-c", notebook): (0, "still here\n", ""),
+    }
+    for words, end in ends.items():
+        process = cli.cold(*words, cwd=tmp_path, env=cli.environment())
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == end
