@@ -68,7 +68,7 @@ def perform(config: Config, record: Run, device: str, task: Task, examples: list
         trivial=trivial(task, examples, statistics[outcomes.full], bootstrap_seed),
         data=identity.of_files(config),
         beside=beside(scored, task.beside.values(), {outcomes.full, *certified}, bootstrap_seed),
-        float32_agreement=float32_agreement(decoder, task, examples, rules),
+        float32_agreement=float32_agreement(decoder, task, examples, rules, config.batch_size),
         speed=speed.arms(timings, decoded.rules, bootstrap_seed).to_dict("records"),
         grids=speed.grids(timings, bootstrap_seed).to_dict("records"),
         seconds=stages.seconds,

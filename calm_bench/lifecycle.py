@@ -5,6 +5,7 @@ Where several processes make one run, the first one leads: it calls `run`, the o
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from calm_bench.config import Config
 from calm_bench.earlier import finished
 from calm_bench.errors import InputError
 from calm_bench.following import Stages, followed, tell
+from calm_bench.memory import enough_memory
 from calm_bench.progress import waiting
 from calm_bench.records.stage_cache import StageCache, locked
 from calm_bench.records.store import Run
@@ -45,7 +47,7 @@ def run(config: Config, command: str | None = None, tracker: Tracker | None = No
         record = Run.begin(folder, asdict(config), name=config.name, seed=config.seed, command=command)
         try:
             tracker.begin(record)
-            with followed(tracker.tell):
+            with followed(tracker.tell), _enough_memory(device):
                 tell({"stage": "start"})
                 with waiting("starting", after=0.0):
                     from calm_bench import experiment  # takes seconds; the run is seen to have begun by now
@@ -70,7 +72,13 @@ def assist(config: Config) -> None:
         if processes.agree(False):
             from calm_bench import experiment
 
-            experiment.texts(config, StageCache(config.runs_dir), device, task, examples, Stages())
+            with _enough_memory(device):
+                experiment.texts(config, StageCache(config.runs_dir), device, task, examples, Stages())
+
+
+def _enough_memory(device: str) -> AbstractContextManager[None]:
+    """Wherever a stage does not say it better."""
+    return enough_memory(f"device={device}: the run is", "take a smaller batch_size or model, or another device")
 
 
 def choose_device(wanted: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 
 from calm_bench import following, processes
 from calm_bench.build import build
@@ -19,8 +18,9 @@ from calm_bench.cost import flops
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.generations import Generations
 from calm_bench.decoding.rule import Decay, Rule
-from calm_bench.errors import InputError, in_one_line
+from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
+from calm_bench.memory import enough_memory
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.progress import Progress
 from calm_bench.records import exits, schema
@@ -137,7 +137,7 @@ def decode_all(
     """Decode, or take from the cache what was decoded before.
 
     Several processes decode a chunk each in turn; what every one of them returns is what all have decoded. Raises
-    InputError where a GPU cannot hold a batch.
+    InputError where memory does not hold a batch.
     """
     model = decoder.model
     key = {
@@ -168,13 +168,11 @@ def decode_all(
                 layers.add(chunks.read(number, "exits").to_pandas())
                 continue
             sources = model.tokenize([example.source for example in part], task.max_source_tokens)
-            try:
+            with enough_memory(
+                f"batch_size={batch_size}: so many examples under {len(rules)} rules are",
+                "take fewer (no result depends on it)",
+            ):
                 result = decoder.decode(sources, rules, task.max_new_tokens, batch_size=batch_size, on_batch=bar.update)
-            except torch.OutOfMemoryError as error:
-                raise InputError(
-                    f"batch_size={batch_size}: so many examples under {len(rules)} rules are more than the memory of "
-                    f"{model.device} holds; take fewer (no result depends on it): {in_one_line(error, 120)}"
-                ) from error
             tables = _chunk(model, task, part, number * CHUNK, sources, rules, result)
             chunks.write(number, tables)
             layers.add(tables["exits"])

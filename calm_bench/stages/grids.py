@@ -23,6 +23,7 @@ from calm_bench.decoding.rule import Decay, Rule
 from calm_bench.errors import InputError
 from calm_bench.measures.asking import Asking, LayerPass
 from calm_bench.measures.measure import Measure
+from calm_bench.memory import enough_memory
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.probes.subject import full_texts
 from calm_bench.records.stage_cache import Chunks, StageCache
@@ -37,6 +38,7 @@ Grids = dict[str, list[float]]
 Floats = NDArray[np.float64]
 
 
+@enough_memory("threshold.quantiles: what makes the grids is", "threshold=grid takes none")
 def make_grids(
     config: Config, decoder: Decoder, model_identity: str, task: Task, training_task: Task, cache: StageCache
 ) -> Grids:

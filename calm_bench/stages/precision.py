@@ -14,7 +14,7 @@ SAMPLE = 50  # examples decoded in both, spread over all of them
 
 
 def float32_agreement(
-    decoder: Decoder, task: Task, examples: Sequence[Example], rules: Sequence[Rule]
+    decoder: Decoder, task: Task, examples: Sequence[Example], rules: Sequence[Rule], batch_size: int
 ) -> dict[str, float] | None:
     """How often a model that is not held in float32 does what it does in float32, over all rules; None for one that is.
 
@@ -26,7 +26,7 @@ def float32_agreement(
     spread = np.linspace(0, len(examples) - 1, min(SAMPLE, len(examples))).round().astype(int)
     sources = decoder.model.tokenize([examples[index].source for index in spread], task.max_source_tokens)
     held, exact = (
-        one.decode(sources, rules, task.max_new_tokens)
+        one.decode(sources, rules, task.max_new_tokens, batch_size=batch_size)
         for one in (decoder, Decoder(decoder.model, "float32", decoder.executor))
     )
     same = (held.token_ids == exact.token_ids).all(-1)

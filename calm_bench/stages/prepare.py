@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import torch
 
 from calm_bench import processes
 from calm_bench.build import build
-from calm_bench.config import Config
+from calm_bench.config import Config, TrainingConfig
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.errors import InputError
 from calm_bench.measures.measure import Measure
+from calm_bench.memory import enough_memory
 from calm_bench.models import curves, from_scratch, load
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import Pair, TokenizedPairs
@@ -41,7 +43,7 @@ from calm_bench.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-DECODED_TOGETHER = 256  # texts
+TOGETHER = 8  # texts under one rule, for each that is decoded under many
 
 
 def prepare(
@@ -145,24 +147,32 @@ def _train(
 
         def score(model: EarlyExitModel) -> float:
             """Quality of the full model on the validation examples."""
-            texts = model.detokenize(full_texts(Decoder(model), sources, task.max_new_tokens, DECODED_TOGETHER))
+            texts = model.detokenize(_own_texts(model, sources, task.max_new_tokens, config.batch_size))
             predictions = [task.as_written(text, example) for text, example in zip(texts, validation, strict=True)]
             return task.quality.aggregate(task.quality.statistics(predictions, [e.references for e in validation]))
 
         model.learned.clear()  # they know another model
-        history = fine_tune(model, pairs, held_out, settings, score=score, folder=checkpoints / "model", seed=seed)
+        place = checkpoints / "model"
+        with _enough_for_rows(settings):
+            history = fine_tune(model, pairs, held_out, settings, score=score, folder=place, seed=seed)
         losses.append(curves.losses("model", history))
         _write(curves.by_layer(history, model.depth), folder / LAYERS_FILE)
     if settings.classifier_steps:
         place = checkpoints / "classifier"
-        history = train_exit_classifier(model, pairs, held_out, settings, folder=place, seed=seed)
+        with _enough_for_rows(settings):
+            history = train_exit_classifier(model, pairs, held_out, settings, folder=place, seed=seed)
         losses.append(curves.losses("classifier", history))
     if settings.mlp_classifier_steps:
         place = checkpoints / "mlp_classifier"
         chosen = measure_sources(task, settings.split, rows, settings.mlp_classifier_sources)
-        own = _own_pairs(model, model.tokenize(chosen, task.max_source_tokens), task.max_new_tokens)
-        checked = _own_pairs(model, sources, task.max_new_tokens)
-        history = train_mlp_classifier(model, own, checked, settings, folder=place, seed=seed)
+        own = _own_pairs(model, model.tokenize(chosen, task.max_source_tokens), task.max_new_tokens, config.batch_size)
+        checked = _own_pairs(model, sources, task.max_new_tokens, config.batch_size)
+        with enough_memory(
+            f"training.mlp_classifier_batch_size={settings.mlp_classifier_batch_size} tokens at once, or "
+            f"training.mlp_classifier_gigabytes={settings.mlp_classifier_gigabytes} beside them, are",
+            "take less of the first on a GPU, of the second on the machine itself",
+        ):
+            history = train_mlp_classifier(model, own, checked, settings, folder=place, seed=seed)
         losses.append(curves.losses("mlp_classifier", history))
     _write(pd.concat(losses), folder / LOSSES_FILE)
     if processes.is_first():
@@ -179,11 +189,29 @@ def _train(
     processes.wait()
 
 
-def _own_pairs(model: EarlyExitModel, sources: list[list[int]], max_new_tokens: int) -> list[Pair]:
+def _enough_for_rows(settings: TrainingConfig) -> AbstractContextManager[None]:
+    return enough_memory(
+        f"training.batch_size={settings.batch_size}: so many rows are",
+        "take fewer; training.gradient_accumulation keeps as many in a step",
+    )
+
+
+def _own_pairs(model: EarlyExitModel, sources: list[list[int]], max_new_tokens: int, batch_size: int) -> list[Pair]:
     """Each source with the full model's own text as its target."""
-    title = "the model's own texts"
-    texts = full_texts(Decoder(model), sources, max_new_tokens, DECODED_TOGETHER, title)
+    texts = _own_texts(model, sources, max_new_tokens, batch_size, "the model's own texts")
     return [{"input_ids": source, "labels": text} for source, text in zip(sources, texts, strict=True)]
+
+
+def _own_texts(
+    model: EarlyExitModel, sources: list[list[int]], max_new_tokens: int, batch_size: int, title: str = ""
+) -> list[list[int]]:
+    """The full model's text for each source. With a title it is shown how far along it is."""
+    together = TOGETHER * batch_size
+    with enough_memory(
+        f"batch_size={batch_size}: {together} texts of the full model at once are",
+        "take fewer (no result depends on it)",
+    ):
+        return full_texts(Decoder(model), sources, max_new_tokens, together, title)
 
 
 def _write(curve: pd.DataFrame, file: Path) -> None:

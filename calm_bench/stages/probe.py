@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from calm_bench.memory import enough_memory
 from calm_bench.probes import Probe, Subject
 from calm_bench.records.schema import SCHEMA_VERSION
 from calm_bench.records.stage_cache import Chunks, StageCache
@@ -23,7 +24,7 @@ def ask(probe: Probe, subject: Subject, model_identity: str, cache: StageCache) 
         "measures": [repr(measure) for measure in subject.measures],
         "seed": subject.seed,
     }
-    with cache.hold(probe.name, key) as folder:
+    with enough_memory(f"probes: {probe.name} is", "probes=[] leaves all out"), cache.hold(probe.name, key) as folder:
         chunks = Chunks(folder, 1)
         if not chunks.done(0):
             chunks.write(0, {probe.name: probe.answer(subject)})

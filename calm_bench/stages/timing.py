@@ -16,6 +16,7 @@ from calm_bench.cost.seconds import Source, thread_count, time_arms
 from calm_bench.cost.speed import repeated
 from calm_bench.decoding.decoder import Decoder
 from calm_bench.decoding.rule import Rule
+from calm_bench.memory import enough_memory
 from calm_bench.records.schema import TIMINGS
 from calm_bench.stages.arms import (
     CACHES,
@@ -36,6 +37,7 @@ TIES = 0.002  # share of timed texts that may part from the recorded ones
 GRID_BATCH = 32  # examples decoded together when a whole grid is timed
 
 
+@enough_memory("timing: what it takes is", "timing.examples=0 times nothing")
 def measure_time(
     decoder: Decoder,
     task: Task,

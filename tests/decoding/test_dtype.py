@@ -67,8 +67,8 @@ def test_a_run_in_bfloat16_says_what_that_has_changed(monkeypatch: pytest.Monkey
     rules = [Rule.full(), *[Rule.adaptive(Softmax(), threshold, Decay("none")) for threshold in (0.05, 0.02, 0.01)]]
     task: Any = SimpleNamespace(max_source_tokens=99, max_new_tokens=10)
     examples: Any = [SimpleNamespace(source=source) for source in sources]
-    assert float32_agreement(Decoder(model), task, examples, rules) is None
-    said = float32_agreement(Decoder(model, "bfloat16"), task, examples, rules)
+    assert float32_agreement(Decoder(model), task, examples, rules, 32) is None
+    said = float32_agreement(Decoder(model, "bfloat16"), task, examples, rules, 32)
     assert said is not None
 
     same = exits = tokens = 0
