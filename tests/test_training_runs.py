@@ -1,4 +1,4 @@
-"""Training from the command line: killed in either stage it goes on to the same end, and torchrun shares it."""
+"""Training from the command line: killed in any stage it goes on to the same end, and torchrun shares it."""
 
 import shutil
 import time
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from calm_bench.records.store import Run
 from tests import cli, several
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.slow
 FEW = ["limit=20", "task.max_new_tokens=8", "measure=[classifier]", "threshold.grid=[0.9]", "baselines=[]", "probes=[]"]
 TRAIN = [
     "training=tatoeba", "training.split=validation", "training.batch_size=8", "training.steps=12",
-    "training.classifier_steps=12", "training.mlp_classifier_steps=4", "training.mlp_classifier_sources=20",
+    "training.classifier_steps=12", "training.mlp_classifier_steps=40", "training.mlp_classifier_sources=20",
     "training.evaluate_every=2", "training.evaluate_examples=4", "training.workers=0",
     "training.bf16=false", "device=cpu",
 ]  # fmt: skip
@@ -36,8 +38,8 @@ def trained(folder: Path) -> Path:
     return next(folder.glob("runs/stages/train-*"))
 
 
-@pytest.mark.parametrize("stage", ["model", "classifier"])
-def test_killed_in_either_stage_it_goes_on_to_the_same_end(
+@pytest.mark.parametrize("stage", ["model", "classifier", "mlp_classifier/prediction"])
+def test_killed_in_any_stage_it_goes_on_to_the_same_end(
     stage: str, command: list[str], undisturbed: Path, tmp_path: Path
 ) -> None:
     process = cli.start(*command, cwd=tmp_path)
@@ -51,11 +53,13 @@ def test_killed_in_either_stage_it_goes_on_to_the_same_end(
     assert not (trained(tmp_path) / "model").exists()
     done = cli.run(*command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("fine-tune, step") == {"model": 5, "classifier": 0}[stage]  # of six
+    assert done.stderr.count("fine-tune, step") == (5 if stage == "model" else 0)  # of six
     for file in ("training_loss.csv", "validation_by_layer.csv"):
         pd.testing.assert_frame_equal(
             *(pd.read_csv(trained(folder) / file) for folder in (tmp_path, undisturbed)), rtol=1e-4
         )
+    weights = [load_file(trained(folder) / "model/mlp_classifier.safetensors") for folder in (tmp_path, undisturbed)]
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)
     ours, theirs = (Run.open(next(folder.glob("runs/demo-*"))) for folder in (tmp_path, undisturbed))
     pd.testing.assert_frame_equal(ours.read("generations"), theirs.read("generations"), rtol=1e-4)
 

@@ -150,6 +150,7 @@ def train_mlp_classifier(
     The labels of `rows` and `validation` are the full model's own texts, ended or cut as it wrote them. `folder` is as
     in `fine_tune`, and so is what becomes of an interrupted call; the model reads the texts again then.
     """
+    torch.manual_seed(seed)  # whatever was trained before, in this process or in one that was interrupted
     module = LearnsWhereToStop(model, settings.mlp_classifier_hidden)
     train, check = (
         FrozenStates(model, pairs, settings.mlp_classifier_gigabytes, title if processes.is_first() else "")

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -122,6 +123,38 @@ def test_training_tells_where_layers_agree_and_touches_nothing_else(tmp_path: Pa
     assert not agrees.all()
     in_order = (log_odds[agrees][:, None] > log_odds[~agrees]).float().mean()
     assert in_order > 0.65, in_order  # half of them in no order
+
+
+@pytest.mark.parametrize("stop", [1, 16, 21, 38])
+def test_an_interrupted_training_goes_on_to_the_same_end(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first checkpoint, after that of step 14, between the halves, and after that of step 36 of 40."""
+    steps: list[int] = []
+
+    def end(folder: Path) -> tuple[dict[str, Tensor], pd.DataFrame]:
+        model, _ = model_and_rows()
+        rows, settings = own_rows(model), dataclasses.replace(SETTINGS, mlp_classifier_steps=40)
+        torch.rand(1 + len(steps))  # chance before this: of another amount where another process trained the model
+        history = train_mlp_classifier(model, rows, rows[:16], settings, folder=folder, seed=0)
+        return model.learned["mlp_classifier"].state_dict(), curves.losses("mlp_classifier", history)
+
+    def counted(module: LearnsWhereToStop, **batch: Tensor) -> dict[str, Tensor]:
+        steps.extend([1] * module.training)
+        if len(steps) == stop and module.training:
+            raise KeyboardInterrupt
+        return plain(module, **batch)
+
+    plain = LearnsWhereToStop.forward
+    whole, whole_table = end(tmp_path / "whole")
+    monkeypatch.setattr(LearnsWhereToStop, "forward", counted)
+    with pytest.raises(KeyboardInterrupt):
+        end(tmp_path / "broken")
+    assert len(steps) == stop
+    resumed, resumed_table = end(tmp_path / "broken")
+    assert len(steps) == stop + 40 - {1: 0, 16: 14, 21: 20, 38: 36}[stop]
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
+    pd.testing.assert_frame_equal(resumed_table, whole_table)
 
 
 def test_what_is_kept_is_what_decoding_sees() -> None:
