@@ -156,6 +156,7 @@ class TrainingConfig(Options, group="training"):
     loss_weights: Annotated[str, OneOf(choices.LossWeights)] = MISSING
     exit_simulation: Share = MISSING
     bf16: bool = MISSING
+    compile: bool = MISSING
     evaluate_every: Size = MISSING
     evaluate_examples: Size = MISSING
     classifier_steps: Count = MISSING

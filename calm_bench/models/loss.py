@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,15 +41,13 @@ def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor, exit_layers: Tenso
     """
     there = _target_positions(labels)
     targets = labels.flatten()[there]
+    counted = targets != IGNORED
     exits = None if exit_layers is None else exit_layers.flatten()[there]
     losses = []
     for layer in range(1, _depth(outputs) + 1):
-        each = checkpoint(_token_losses, t5, outputs, layer, there, targets, use_reentrant=False)
-        if exits is None:
-            losses.append(each.mean())
-        else:
-            counted = exits >= layer
-            losses.append((each * counted).sum() / counted.sum().clamp(min=1))
+        each = _token_losses(t5, outputs, layer, there, targets)
+        here = counted if exits is None else counted & (exits >= layer)
+        losses.append((each * here).sum() / here.sum().clamp(min=1))
     return torch.stack(losses)
 
 
@@ -61,8 +60,7 @@ def layer_agreement(t5: nn.Module, outputs: Any, labels: Tensor) -> Tensor:
 
 def layer_logits(t5: Any, states: Tensor) -> Tensor:
     """Logits (M, V) of raw states (M, d) of an early layer, dropout included while training, as at the last layer."""
-    normed = t5.decoder.dropout(t5.decoder.final_layer_norm(states))
-    return t5.lm_head(normed * head_scale(t5.config))
+    return _head(t5, _before_head(t5, states))
 
 
 def exit_classifier_losses(
@@ -97,13 +95,47 @@ def exit_classifier_losses(
 
 
 def _token_losses(t5: nn.Module, outputs: Any, layer: int, there: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy (M,) of a layer's prediction at the M positions `there`."""
-    return functional.cross_entropy(_logits(t5, outputs, layer, there).float(), targets, reduction="none")
+    """Cross-entropy (M,) of a layer's prediction at the M positions `there`, 0 where the target is `IGNORED`."""
+    if layer == _depth(outputs):
+        made, states = _cross_entropy, outputs.logits.flatten(0, 1)[there]
+    else:
+        made = partial(_cross_entropy_of_states, t5)
+        states = _before_head(t5, _early_states(outputs)[layer - 1].flatten(0, 1)[there])
+    losses: Tensor = checkpoint(made, states, targets, use_reentrant=False, preserve_rng_state=False)
+    return losses
+
+
+def _cross_entropy_of_states(t5: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
+    return _cross_entropy(_head(t5, states), targets)
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.float(), targets, reduction="none", ignore_index=IGNORED)
+
+
+def _before_head(t5: Any, states: Tensor) -> Tensor:
+    """Raw states as the head takes them; all that training leaves to chance is in here."""
+    ready: Tensor = t5.decoder.dropout(t5.decoder.final_layer_norm(states))
+    return ready
+
+
+def _head(t5: Any, states: Tensor) -> Tensor:
+    logits: Tensor = t5.lm_head(states * head_scale(t5.config))
+    return logits
 
 
 def _target_positions(labels: Tensor) -> Tensor:
-    """Numbers (M,) of the M positions among batch x T that are no padding; a mask would be counted at each use."""
+    """Numbers (M,) of the M positions among batch x T that are no padding; a mask would be counted at each use.
+
+    While a step is captured nothing can be counted, and all positions are taken.
+    """
+    if labels.is_cuda and torch.cuda.is_current_stream_capturing():
+        return _all_positions(labels)
     return (labels != IGNORED).flatten().nonzero().squeeze(-1)
+
+
+def _all_positions(labels: Tensor) -> Tensor:
+    return torch.arange(labels.numel(), device=labels.device)
 
 
 def _depth(outputs: Any) -> int:

@@ -117,6 +117,11 @@ class EarlyExitModel(ABC):
     def activation(self) -> str:
         """The feed-forward layers' activation, as transformers names it."""
 
+    @property
+    @abstractmethod
+    def sublayers(self) -> list[nn.Module]:
+        """Encoder's and decoder's modules of transformers that `training.compile` compiles, each by itself."""
+
     @abstractmethod
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
         """Logits (..., V) of decoder states (..., d) of any layer, or those of the tokens among (..., k) alone."""

@@ -67,6 +67,11 @@ class EarlyExitT5(EarlyExitModel):
         name: str = self.backbone.config.dense_act_fn
         return name
 
+    @property
+    def sublayers(self) -> list[nn.Module]:
+        stacks = self.backbone.encoder, self.backbone.decoder
+        return [sublayer for stack in stacks for block in stack.block for sublayer in block.layer]
+
     def head(self, states: Tensor, among: Tensor | None = None) -> Tensor:
         normed = self.backbone.decoder.final_layer_norm(states) * t5_weights.head_scale(self.backbone.config)
         if among is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers import Seq2SeqTrainer, Trainer, TrainerControl
 
 from calm_bench import processes
 from calm_bench.choices import ClassifierObjective
+from calm_bench.models.compiled import CapturedSteps
 from calm_bench.models.exit_classifier import ExitClassifier
 from calm_bench.models.exit_simulation import frozen_above, random_exit_layers
 from calm_bench.models.loss import (
@@ -75,11 +77,26 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
     model_accepts_loss_kwargs: bool
     control: TrainerControl
 
-    def prepare(self, weights: Tensor, exit_simulation: float, model: EarlyExitModel, score: Score) -> None:
-        """Set what Trainer's own constructor does not take; `weights` are the layers', (L,)."""
-        self._weights, self._exit_simulation = weights, exit_simulation
+    def prepare(
+        self, weights: Tensor, exit_simulation: float, model: EarlyExitModel, score: Score, *, capture: bool
+    ) -> None:
+        """Set what Trainer's own constructor does not take; `weights` are the layers', (L,).
+
+        With `capture` steps are CUDA graphs, where one process trains on a GPU.
+        """
+        self._weights, self._exit_simulation = weights.to(model.device), exit_simulation
+        self._captures = capture and model.device.type == "cuda" and self.args.world_size == 1
+        self._captured: CapturedSteps | None = None
         self._early_exit_model, self._score = model, score
         self.model_accepts_loss_kwargs = False  # else Trainer takes the loss to be divided by the accumulated tokens
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any) -> Tensor:
+        """Trainer's own, or a captured one. Its loss is a share of those of the batches accumulated."""
+        if not self._captures:
+            return super().training_step(model, inputs, *arguments)
+        if self._captured is None:
+            self._captured = CapturedSteps(partial(super().training_step, model), model.parameters())
+        return self._captured(self._prepare_inputs(inputs), kind=self.current_gradient_accumulation_steps)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         labels = inputs.pop("labels")
@@ -93,7 +110,7 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
             outputs = model(**inputs, output_hidden_states=True, use_cache=False)
         with self.accelerator.autocast():  # Trainer's own covers the model's call, and the early layers' heads are ours
             losses = layer_losses(t5, outputs, labels, exit_layers)
-        return losses @ self._weights.to(labels.device) * self.share(labels)
+        return losses @ self._weights * self.share(labels)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The full model's score; each layer's loss and agreement; and `eval_loss`, weighted as in training.
@@ -122,7 +139,7 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
             tokens += count
         names = [f"eval_{what}_layer_{i}" for what in ("loss", "agreement") for i in range(1, len(self._weights) + 1)]
         metrics = dict(zip(names, (totals / tokens).flatten().tolist(), strict=True))
-        return {**metrics, "eval_loss": float(totals[0] / tokens @ self._weights)}
+        return {**metrics, "eval_loss": float(totals[0] / tokens @ self._weights.cpu())}
 
 
 class ClassifierTrainer(ReadsByLength):

@@ -9,6 +9,7 @@ import json
 import logging
 import multiprocessing
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from transformers import (
 from calm_bench import processes
 from calm_bench.choices import ClassifierObjective, LossWeights
 from calm_bench.config import TrainingConfig
+from calm_bench.models.compiled import LENGTHS, compiled
 from calm_bench.models.curves import History
 from calm_bench.models.frozen_states import FrozenStates
 from calm_bench.models.loss import layer_weights
@@ -88,15 +90,17 @@ def fine_tune(
         args=_one_card(arguments),
         train_dataset=rows,
         eval_dataset=validation,
-        data_collator=DataCollatorForSeq2Seq(model.tokenizer, model=model.backbone),
+        data_collator=DataCollatorForSeq2Seq(
+            model.tokenizer, model=model.backbone, pad_to_multiple_of=LENGTHS if settings.compile else None
+        ),
         callbacks=[Progress("fine-tune", "training", _what_layers_learnt)],
     )
     if settings.optimizer == "adafactor":
         trainer.optimizer_cls_and_kwargs = _adafactor(settings)  # what Seq2SeqTrainer has no argument for
-    trainer.prepare(
-        layer_weights(cast(LossWeights, settings.loss_weights), model.depth), settings.exit_simulation, model, score
-    )
-    history = _train(trainer, folder)
+    weights = layer_weights(cast(LossWeights, settings.loss_weights), model.depth)
+    trainer.prepare(weights, settings.exit_simulation, model, score, capture=settings.compile)
+    with compiled(model.sublayers) if settings.compile else nullcontext():
+        history = _train(trainer, folder)
     round_weights(model.backbone, settings.stored_dtype)
     model.backbone.eval()
     return history

@@ -30,6 +30,7 @@ SETTINGS = TrainingConfig(
     loss_weights="index",
     exit_simulation=0.3,
     bf16=False,
+    compile=False,
     evaluate_every=2,
     evaluate_examples=4,
     classifier_steps=3,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calm_bench.decoding.cuda.capture import Captured
+from calm_bench.captured import Captured
 from calm_bench.decoding.cuda.tiles import power_of_two
 from calm_bench.decoding.encoder import cross_keys_values, encode
 from calm_bench.models.weights import Weights

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from calm_bench.decoding.cuda.capture import Captured
+from calm_bench.captured import Captured
 from calm_bench.decoding.rule import Rule
 from calm_bench.measures import Measure
 

@@ -36,7 +36,7 @@ def _captured(launch: Callable[[], object], device: torch.device, pool: Pool | N
     with torch.cuda.stream(stream):
         launch()
         stream.synchronize()
-        graph.capture_begin(pool=pool)
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")  # others may be loading data
         launch()
         graph.capture_end()
     torch.cuda.current_stream(device).wait_stream(stream)
