@@ -60,6 +60,27 @@ def test_without_token_texts_the_layers_stand_below_the_text(browser: Browser, t
     assert browser.violations() == []
 
 
+def test_a_page_of_many_groups_is_folded(browser: Browser, tmp_path: Path) -> None:
+    """Each says what it promises, and the rest once it is opened; so do the lines of what is missing."""
+    for tau in range(4):
+        write(tmp_path / "runs", run_id=f"tau{tau}", config={"threshold": {"tau": tau}})
+    missing = [f"no picture {number}" for number in range(20)]
+    report.write(load(tmp_path / "runs", quiet=True), tmp_path / "index.html", missing)
+    browser.events.clear()
+    browser.open(tmp_path / "index.html", 390)
+    inner = ".slider, .tolerance, .chart"
+    seen = f"[...document.querySelectorAll('{inner}')].filter((part) => part.checkVisibility()).length"
+    assert browser.js("[...document.querySelectorAll('.verdict')].every((line) => line.checkVisibility())")
+    assert browser.js(seen) == 0
+    assert "no picture 1" not in browser.js("document.body.innerText")
+    assert browser.js("document.documentElement.scrollHeight") < 5000
+    assert browser.violations() == []  # with everything opened
+    assert browser.js(seen) == browser.js(f"document.querySelectorAll('{inner}').length") > 0
+    assert "no picture 1" in browser.js("document.body.innerText")
+    assert browser.js("document.documentElement.scrollWidth") <= 390
+    assert browser.bad_news() == []
+
+
 @pytest.mark.parametrize("most_bytes", [100, 20_000])
 def test_a_page_that_cannot_hold_every_example_says_how_many(
     browser: Browser, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
