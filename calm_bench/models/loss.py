@@ -27,7 +27,9 @@ def layer_weights(kind: LossWeights, depth: int) -> Tensor:
     return weights / weights.sum()
 
 
-def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor, exit_layers: Tensor | None = None) -> Tensor:
+def layer_losses(
+    t5: nn.Module, outputs: Any, labels: Tensor, exit_layers: Tensor | None = None, *, padding_too: bool = False
+) -> Tensor:
     """Mean token cross-entropy of each layer's prediction under teacher forcing, (L,).
 
     A layer's logits are made once more for its gradients instead of being kept: L times a vocabulary is the most that a
@@ -38,8 +40,9 @@ def layer_losses(t5: nn.Module, outputs: Any, labels: Tensor, exit_layers: Tenso
         outputs: its outputs, with hidden states.
         labels: target token ids, (batch, T), `IGNORED` on padding.
         exit_layers: the layer at which each position left, (batch, T): above it, it does not count. None: all count.
+        padding_too: compute logits for padding, too, which do not count; then the device is not asked where it is.
     """
-    there = _target_positions(labels)
+    there = torch.arange(labels.numel(), device=labels.device) if padding_too else _target_positions(labels)
     targets = labels.flatten()[there]
     counted = targets != IGNORED
     exits = None if exit_layers is None else exit_layers.flatten()[there]
@@ -125,17 +128,8 @@ def _head(t5: Any, states: Tensor) -> Tensor:
 
 
 def _target_positions(labels: Tensor) -> Tensor:
-    """Numbers (M,) of the M positions among batch x T that are no padding; a mask would be counted at each use.
-
-    While a step is captured nothing can be counted, and all positions are taken.
-    """
-    if labels.is_cuda and torch.cuda.is_current_stream_capturing():
-        return _all_positions(labels)
+    """Numbers (M,) of the M positions among batch x T that are no padding; a mask would be counted at each use."""
     return (labels != IGNORED).flatten().nonzero().squeeze(-1)
-
-
-def _all_positions(labels: Tensor) -> Tensor:
-    return torch.arange(labels.numel(), device=labels.device)
 
 
 def _depth(outputs: Any) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
@@ -95,7 +94,8 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
         if not self._captures:
             return super().training_step(model, inputs, *arguments)
         if self._captured is None:
-            self._captured = CapturedSteps(partial(super().training_step, model), model.parameters())
+            plain = super().training_step
+            self._captured = CapturedSteps(lambda batch: plain(model, _with_whole_masks(batch)), model.parameters())
         return self._captured(self._prepare_inputs(inputs), kind=self.current_gradient_accumulation_steps)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
@@ -109,7 +109,7 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
         with simulation:
             outputs = model(**inputs, output_hidden_states=True, use_cache=False)
         with self.accelerator.autocast():  # Trainer's own covers the model's call, and the early layers' heads are ours
-            losses = layer_losses(t5, outputs, labels, exit_layers)
+            losses = layer_losses(t5, outputs, labels, exit_layers, padding_too=self._captures)
         return losses @ self._weights * self.share(labels)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -140,6 +140,14 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
         names = [f"eval_{what}_layer_{i}" for what in ("loss", "agreement") for i in range(1, len(self._weights) + 1)]
         metrics = dict(zip(names, (totals / tokens).flatten().tolist(), strict=True))
         return {**metrics, "eval_loss": float(totals[0] / tokens @ self._weights.cpu())}
+
+
+def _with_whole_masks(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch with attention's own masks, (B, 1, 1, S) and (1, 1, T, T): transformers looks at what others hold."""
+    length = inputs["labels"].shape[1]
+    causal = torch.ones(length, length, device=inputs["labels"].device, dtype=torch.bool).tril()
+    there = inputs["attention_mask"].bool()
+    return {**inputs, "attention_mask": there[:, None, None], "decoder_attention_mask": causal[None, None]}
 
 
 class ClassifierTrainer(ReadsByLength):

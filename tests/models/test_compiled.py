@@ -4,6 +4,7 @@ import dataclasses
 import math
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from calm_bench.models import curves, loss
 from calm_bench.models.compiled import CapturedSteps
+from calm_bench.models.trainers import MultiExitTrainer, _with_whole_masks
 from calm_bench.models.training import fine_tune
 from tests.models.small_training import SETTINGS, last_weight, model_and_rows, train_evenly
 
@@ -51,17 +53,35 @@ def test_a_captured_step_adds_to_gradients_and_begins_at_zero_where_they_were_dr
     assert set(calls) == {(2, 3), (4, 3)}
 
 
-def test_while_a_step_is_captured_padding_is_computed_and_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, rows = model_and_rows(dropout=0.0)
+@pytest.mark.parametrize("with_exits", [False, True])
+def test_a_step_that_does_not_look_at_its_batch_has_the_loss_of_one_that_does(
+    with_exits: bool,
+) -> None:
+    t5 = model_and_rows(dropout=0.0)[0].backbone
     labels = torch.tensor([[5, 6, 7, 1], [8, 1, loss.IGNORED, loss.IGNORED]])
-    t5 = model.backbone
-    outputs = t5(input_ids=torch.tensor([rows[0]["input_ids"]] * 2), labels=labels, output_hidden_states=True)
-    for exits in (None, torch.tensor([[1, 2, 3, 3], [2, 1, 3, 3]])):
-        plain = loss.layer_losses(t5, outputs, labels, exits)
-        with monkeypatch.context() as patch:
-            patch.setattr(loss, "_target_positions", loss._all_positions)
-            captured = loss.layer_losses(t5, outputs, labels, exits)
-        torch.testing.assert_close(captured, plain)
+    exits = torch.tensor([[1, 2, 3, 3], [2, 1, 3, 3]]) if with_exits else None
+    ids = torch.arange(5, 17).view(2, 6)
+    batch = {"input_ids": ids, "attention_mask": torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]]), "labels": labels}
+    plainly = t5(**batch, output_hidden_states=True, use_cache=False)
+    blindly = t5(**_with_whole_masks(batch), output_hidden_states=True, use_cache=False)
+    torch.testing.assert_close(
+        loss.layer_losses(t5, blindly, labels, exits, padding_too=True), loss.layer_losses(t5, plainly, labels, exits)
+    )
+
+
+def test_trainer_trains_by_captured_steps_as_by_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU nothing is captured, and what would be is launched again."""
+    plain = train_evenly(tmp_path / "plain", gradient_accumulation=2)
+    prepare = MultiExitTrainer.prepare
+
+    def captures(self: MultiExitTrainer, *arguments: Any, **options: Any) -> None:
+        prepare(self, *arguments, **options)
+        self._captures = True
+
+    monkeypatch.setattr(MultiExitTrainer, "prepare", captures)
+    captured = train_evenly(tmp_path / "captured", gradient_accumulation=2)
+    for name, value in plain.backbone.state_dict().items():
+        torch.testing.assert_close(captured.backbone.state_dict()[name], value, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.gpu
