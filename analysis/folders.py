@@ -80,6 +80,22 @@ class Finished:
         """A hash of the weights: one config may have met two models, in a folder that was trained again."""
         return str((self.about.get("summary") or {}).get("model_identity"))
 
+    @property
+    def timed(self) -> bool:
+        """Whether its summary says seconds."""
+        return bool((self.about.get("summary") or {}).get("speed"))
+
+    @property
+    def card(self) -> str:
+        """The GPU that it ran on; empty for a processor."""
+        gpu = (self.about.get("environment") or {}).get("gpu") or {}
+        return "" if self.config.get("device") == "cpu" else str(gpu.get("name") or "")
+
+    @property
+    def hardware(self) -> str:
+        """The card or the processor that it ran on; empty where the record does not say."""
+        return self.card or str((self.about.get("environment") or {}).get("cpu") or "")
+
     @cached_property
     def outcomes(self) -> Outcomes:
         """What its rules did on its examples."""

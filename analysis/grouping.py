@@ -25,11 +25,12 @@ class _Group:
             if one.draw == run.draw
         )
 
-    @property
-    def about(self) -> dict[str, object]:
-        """What may tell it from other groups, in its first run: the config, the measures, the weights."""
+    def about(self, timed: bool) -> dict[str, object]:
+        """What may tell it from other groups, in its first run: the config, where it was `timed`, measures, weights."""
         first = self.runs[0]
-        return {**first.settings, "measures": "-".join(sorted(first.measures)), "weights": [first.model_identity]}
+        on = {"timed on": first.card.removeprefix("NVIDIA ") or "cpu"} if timed else {}
+        measures = "-".join(sorted(first.measures))
+        return {**first.settings, **on, "measures": measures, "weights": [first.model_identity]}
 
 
 def group(runs: Iterable[Finished]) -> tuple[list[Finished], list[str]]:
@@ -57,7 +58,8 @@ def group(runs: Iterable[Finished]) -> tuple[list[Finished], list[str]]:
         rivals = [one for one in groups if one.runs[0].experiment == experiment]
         labels = []
         for place, rival in enumerate(rivals):
-            said = naming.words(rival.about, [earlier.about for earlier in rivals[:place]])
+            timed = all(one.runs[0].timed for one in rivals[: place + 1])
+            said = naming.words(rival.about(timed), [earlier.about(timed) for earlier in rivals[:place]])
             labels.append("-".join([experiment, *said]))
             named += [replace(run, group=labels[-1]) for run in rival.runs]
         if len(rivals) > 1:

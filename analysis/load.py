@@ -33,7 +33,7 @@ class Records:
     runs: one row per run, with draw (its seeds in words: which repetition of its group it is), created, seed, command
         (what was typed to make it), config (the resolved one), layers (L of the model), quality (the score's name),
         similarity (that of the losses, 1 - similarity), trivial (the summary's entry for the trivial baseline, or
-        None), commit, hardware, promises (list of sentences) and folder.
+        None), commit, hardware (the card, or the processor), promises (list of sentences) and folder.
     certificates: also with the score and the speedups of the certified rule, as `frontier` has them.
     probes: by its name, what each probe has answered in the runs that were asked for it; see `probe`.
     stored: by run_id, what is read only when it is asked for: `generations`, `tokens`, and the losses.
@@ -89,6 +89,12 @@ class Records:
     def layers(self) -> int:
         """L of the deepest model."""
         return int(self.runs["layers"].max())
+
+    @property
+    def timed_on(self) -> str:
+        """The cards and processors whose seconds these are; empty where none was measured."""
+        timed = self.runs["run_id"].isin(self.timings["run_id"])
+        return " and ".join(dict.fromkeys(filter(None, self.runs.loc[timed, "hardware"])))
 
     @property
     def groups(self) -> list[str]:
@@ -208,7 +214,6 @@ def _about(run: Finished) -> dict[str, Any]:
     summary = run.about.get("summary") or {}
     layers = summary.get("layers") or run.read("frontier")["mean_exit_layer"].max()
     environment = run.about.get("environment") or {}
-    gpu = environment.get("gpu") or {}
     return {
         "draw": run.draw,
         "created": run.about.get("created", ""),
@@ -219,7 +224,7 @@ def _about(run: Finished) -> dict[str, Any]:
         "quality": str(summary.get("quality") or "score"),
         "similarity": str(summary.get("similarity") or "similarity"),
         "commit": str(environment.get("git_commit") or ""),
-        "hardware": str(gpu.get("name") or environment.get("cpu") or ""),
+        "hardware": run.hardware,
         "trivial": summary.get("trivial"),
         "promises": list(run.about.get("promises") or []),
         "folder": str(run.folder),

@@ -9,7 +9,7 @@ from calm_bench.config import NOT_RESULTS
 
 IGNORED = ("measure", "name", *NOT_RESULTS)
 """Options that do not tell runs of one experiment apart: its name, and the measures, which may be run one by one."""
-FIRST = ("model.name", "limit")  # what tells runs apart in most folders
+FIRST = ("model.name", "limit", "timed on")  # what tells runs apart in most folders
 LONGEST = 24  # letters of a text that stands for itself
 
 

@@ -58,6 +58,7 @@ def answered(records: Records, name: str | None = None) -> list[Answered]:
         first = part.runs.iloc[0]
         n, runs = int(part.frontier["n"].max()), len(part.runs)
         what = f"{n} examples, {part.layers} decoder layers, score {part.quality}, losses by {part.similarity}"
+        what += f", timed on {part.timed_on}" if part.timed_on else ""
         about = f"{first['group'] if runs == 1 else first['name']}, {runs} run{'s' * (runs > 1)}: {what}"
         asked = str(first["config"].get("question") or first["name"])
         try:

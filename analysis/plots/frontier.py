@@ -25,15 +25,16 @@ def frontier(
     quality: str = "score",
     bands: str = OVER_TEXTS,
     certified: pd.DataFrame | None = None,
+    hardware: str = "",
 ) -> Figure:
     """Quality (0..100) of every rule against what it costs, one curve per measure with its interval as a band.
 
     frame: rows of frontier.parquet of one group (`Records.of(group).frontier`).
     x: "mean_exit_layer", "flops_reduction", "flops_reduction_t5", "seconds" or "speedup"; cheaper is on the left.
     quality: the score's name, for the axis. bands: what the intervals are, in words. certified: rules, by measure and
-    threshold; each measure's cheapest has a ring, and its λ stands in the corner. The oracle, the full model and
-    speculative rules are points; a dotted line carries the full model's score across. Where a fixed layer beats a
-    measure at equal cost, the title says so.
+    threshold; each measure's cheapest has a ring, and its λ stands in the corner. hardware: whose seconds, for the
+    title. The oracle, the full model and speculative rules are points; a dotted line carries the full model's score
+    across. Where a fixed layer beats a measure at equal cost, the title says so.
 
     Raises:
         InputError: x is none of these, or no rule has it.
@@ -49,7 +50,8 @@ def frontier(
         far = _far(points, x)
         _panel(ax, points[~points["measure"].isin(far)], x, certified)
         ax.set_ylabel(f"{quality} (0 to 100)")
-        said = (style.counted(int(points["n"].max())), f"bands: {bands}", _beaten(points, x), _outside(points, far, x))
+        counted, beaten = style.counted(int(points["n"].max())), _beaten(points, x)
+        said = (counted, hardware, f"bands: {bands}", beaten, _outside(points, far, x))
         ax.set_title(style.caption(frame, *said))
         style.legend(fig, ax)
     return fig
@@ -174,6 +176,8 @@ def _of(x: str) -> Callable[[Records], Drawn]:
     def drawn(part: Records) -> Drawn:
         frame = pooling.frontier(part)
         said = {"quality": part.quality, "bands": pooling.bands(part)}
+        if x == "seconds":
+            said["hardware"] = part.timed_on
         return Drawn(frontier(frame, x, **said, certified=rules.certified(part)), frame)
 
     return drawn

@@ -58,7 +58,7 @@ def seconds_saved(timings: pd.DataFrame) -> Figure:
     return _figure(timings, savings(timings))
 
 
-def _figure(timings: pd.DataFrame, saved: pd.DataFrame) -> Figure:
+def _figure(timings: pd.DataFrame, saved: pd.DataFrame, hardware: str = "") -> Figure:
     points = over_seeds(saved, ["measure", "threshold"], of=["layers_saved", "seconds_saved"])
     texts = timings.loc[timings["arm"] == "rule", "example"].nunique()
     with style.context():
@@ -89,7 +89,7 @@ def _figure(timings: pd.DataFrame, saved: pd.DataFrame) -> Figure:
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_xlabel("decoder layers saved per token")
         ax.set_ylabel("decoder seconds saved per token")
-        ax.set_title(style.caption(timings, f"n = {texts} texts", "bars: 95%"))
+        ax.set_title(style.caption(timings, f"n = {texts} texts", hardware, "bars: 95%"))
         style.legend(fig, ax)
     return fig
 
@@ -115,7 +115,7 @@ def _saved(texts: pd.DataFrame, full: pd.DataFrame, resamples: int, seed: int) -
 
 def _of(part: Records) -> Drawn:
     saved = savings(part.timings)
-    return Drawn(_figure(part.timings, saved), saved)
+    return Drawn(_figure(part.timings, saved, part.timed_on), saved)
 
 
 OUTPUTS = (Output("seconds-saved", "Layers saved against seconds saved", "", _of),)

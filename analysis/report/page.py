@@ -93,6 +93,7 @@ def _group(part: Records, explored: dict[str, Any], folder: Path) -> dict[str, A
         "quality": runs["quality"].iloc[0],
         "similarity": runs["similarity"].iloc[0],
         "draws": part.draws,
+        "timed_on": part.timed_on,
         "n": int(part.frontier["n"].max()),
         "layers": explored["layers"],
         "tolerances": promised,

@@ -132,8 +132,17 @@ def _rank(column: pd.Series) -> pd.Series:
 
 def _of(records: Records) -> Table:
     table = efficiency(records.certificates, records.runs)
-    note = " ".join(filter(None, [efficiency_note(table), not_better(records.runs)]))
+    note = " ".join(filter(None, [efficiency_note(table), _timed_on(records), not_better(records.runs)]))
     return Table(table, efficiency_shown(table), note, tuple(missing(table)))
+
+
+def _timed_on(records: Records) -> str:
+    """Whose seconds the speedups are of, in a sentence; empty where none was measured."""
+    runs = records.runs[records.runs["run_id"].isin(records.timings["run_id"]) & (records.runs["hardware"] != "")]
+    names = list(dict.fromkeys(runs["hardware"]))
+    groups = [", ".join(dict.fromkeys(runs.loc[runs["hardware"] == name, "group"])) for name in names]
+    said = names if len(names) < 2 else [f"{name} ({those})" for name, those in zip(names, groups, strict=True)]
+    return f"Timed on {'; '.join(said)}." if said else ""
 
 
 OUTPUTS = (Output("efficiency", "Layers, FLOPs and speedup at each promise", "Table 2", _of, scopes.ordinary),)

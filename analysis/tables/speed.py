@@ -11,7 +11,7 @@ from calm_bench.errors import InputError
 
 
 def _of(records: Records) -> Table:
-    """One row per run and arm, with the columns that the run's summary has of it.
+    """One row per run and arm, with the run's hardware and the columns that its summary has of the arm.
 
     Raises:
         InputError: no run was timed.
@@ -20,16 +20,20 @@ def _of(records: Records) -> Table:
     kept = [(run_id, arms) for run_id, arms in runs.items() if arms and run_id in set(records.runs["run_id"])]
     if not kept:
         raise InputError("no run was timed (timing.examples above 0)")
-    tidy = pd.concat([pd.DataFrame(arms).assign(run_id=run_id) for run_id, arms in kept], ignore_index=True)
-    shown = pd.concat([_shown(run_id, arms) for run_id, arms in kept], ignore_index=True)
-    return Table(tidy[["run_id", *tidy.columns.drop("run_id")]], shown, f"{speed.NOTE}.")
+    hardware = records.runs.set_index("run_id")["hardware"]
+    tidy = [_after(pd.DataFrame(arms), run_id=run_id, hardware=hardware[run_id]) for run_id, arms in kept]
+    shown = [_after(_shown(arms), run=run_id, hardware=hardware[run_id]) for run_id, arms in kept]
+    return Table(pd.concat(tidy, ignore_index=True), pd.concat(shown, ignore_index=True), f"{speed.NOTE}.")
 
 
-def _shown(run_id: str, arms: list[speed.Arm]) -> pd.DataFrame:
+def _shown(arms: list[speed.Arm]) -> pd.DataFrame:
     header, *rows = speed.rows(arms)
-    shown = pd.DataFrame(rows, columns=header)
-    shown.insert(0, "run", run_id)
-    return shown
+    return pd.DataFrame(rows, columns=header)
+
+
+def _after(table: pd.DataFrame, **first: str) -> pd.DataFrame:
+    """The table after these columns."""
+    return table.assign(**first)[[*first, *table.columns]]
 
 
 OUTPUTS = (Output("speed", "Seconds of every timed arm", "appendix C.1", _of, scopes.everything),)

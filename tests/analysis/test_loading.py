@@ -213,3 +213,27 @@ def test_one_config_that_met_two_models_is_separated(write_run) -> None:
     groups = load(last.parent, quiet=True).runs.set_index("run_id")["group"].to_dict()
     assert groups["a"] == "demo-tatoeba_enfr"
     assert groups["b"].startswith("demo-tatoeba_enfr-weights-")
+
+
+def test_groups_that_were_timed_elsewhere_are_called_by_where(write_run) -> None:
+    card, arms = {"name": "NVIDIA H200"}, [{"arm": "full"}]
+    at = [  # by run: its configuration, the machine's card, whether it was timed
+        ("a", {"device": "cuda"}, card, True),
+        ("b", {"device": "auto", "calibration": {"trials": 0}}, None, True),
+        ("c", {"device": "cpu", "limit": 9}, card, True),
+        ("d", {"device": "auto", "timing": {"examples": 0}}, None, False),
+    ]
+    for place, (run_id, config, gpu, timed) in enumerate(at):
+        path = write_run(run_id=run_id, n=2, config=config, timed=timed, created=f"2026-01-0{place + 1}T00:00:00")
+        info = json.loads((path / "run.json").read_text())
+        info["environment"] |= {"gpu": gpu, "cpu": "AMD EPYC"}
+        info["summary"]["speed"] = arms if timed else []
+        (path / "run.json").write_text(json.dumps(info))
+    records = load(path.parent, quiet=True)
+    runs = records.runs.set_index("run_id")
+    *ends, untimed = runs["group"].str.removeprefix("demo-tatoeba_enfr")
+    assert ends == ["", "-cpu", "-limit9"]
+    assert "cpu" not in untimed
+    assert runs["hardware"].tolist() == ["NVIDIA H200", "AMD EPYC", "AMD EPYC", "AMD EPYC"]
+    assert records.timed_on == "NVIDIA H200 and AMD EPYC"
+    assert [records.of(group).timed_on for group in records.groups] == ["NVIDIA H200", "AMD EPYC", "AMD EPYC", ""]

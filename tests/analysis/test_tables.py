@@ -252,5 +252,6 @@ def test_every_timed_arm_is_a_row_of_the_speed_table(write_run) -> None:
         ["softmax@0.5", "2.50", "1.20", "0.667", ""],
     ]
     assert table.tidy["milliseconds"].tolist() == [1.8, 1.2]
+    assert table.tidy["hardware"].tolist() == table.shown["hardware"].tolist() == ["a test"] * 2
     with pytest.raises(InputError, match="no run was timed"):
         output.make(load(write_run(run_id="untimed", n=4)))
