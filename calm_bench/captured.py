@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,8 +30,14 @@ class Captured:
             self._launch()
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all: memory that has been freed on one is not given out on another."""
+    return torch.cuda.Stream(device)
+
+
 def _captured(launch: Callable[[], object], device: torch.device, pool: Pool | None) -> torch.cuda.CUDAGraph:
-    stream = torch.cuda.Stream(device)
+    stream = _stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
