@@ -84,6 +84,7 @@ def _job(composed: DictConfig) -> None:
         console.prepare()
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         logging.getLogger("hydra").setLevel(logging.WARNING)  # its launcher names each job but the first
+        failure = None  # in words: an exception that Hydra kept would keep the job's model until the last job ends
         try:
             config = compose.resolve(composed)
             config.require_folders()
@@ -92,11 +93,13 @@ def _job(composed: DictConfig) -> None:
                 return
             record = _run(config)
         except InputError as error:
-            _end_job(str(error), 2)
+            failure = str(error), 2
         except FloatingPointError as error:  # NaN in states or confidences
-            _end_job(str(error), 1)
+            failure = str(error), 1
         except Exception:  # a fault of ours: all of it, where Hydra would cut it short
-            _end_job(traceback.format_exc().rstrip(), 1)
+            failure = traceback.format_exc().rstrip(), 1
+        if failure:
+            _end_job(*failure)
         hydra_config = HydraConfig.get()
         if hydra_config.mode is RunMode.MULTIRUN:
             multirun.leave(Path(hydra_config.sweep.dir), record.path, hydra_config.job.num)

@@ -7,6 +7,7 @@ import torch
 
 from calm_bench import lifecycle
 from calm_bench.errors import InputError
+from tests import cli
 from tests.composed import composed
 
 QUICK = [
@@ -63,3 +64,25 @@ def test_so_does_that_of_the_machine_itself(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("calm_bench.decoding.decoder.Decoder.decode", lambda *_, **__: torch.empty(1 << 50))
     with pytest.raises(InputError, match=r"^batch_size=32: .*; take fewer .*: .* can't allocate memory"):
         lifecycle.run(composed(*QUICK, f"runs_dir={tmp_path}"))
+
+
+def test_a_job_that_fails_leaves_its_memory_to_the_next(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    code = """
+import gc, sys, torch
+from calm_bench.command import main
+from calm_bench.decoding.decoder import Decoder
+from calm_bench.models import EarlyExitT5
+
+def full(*_, **__):
+    print("models:", sum(isinstance(one, EarlyExitT5) for one in gc.get_objects()))
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+Decoder.decode = full
+main()
+"""
+    words = [*QUICK, f"model.path={tiny_checkpoint}", f"runs_dir={tmp_path}", "batch_size=1,2,3", "-m"]
+    process = cli.python("-c", code, *words, cwd=tmp_path, env=cli.environment())
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert out.count("models: ") == out.count("models: 1\n") == 3
+    assert err.count("more than memory holds") == 3
