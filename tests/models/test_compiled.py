@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from calm_bench.models import curves, loss
-from calm_bench.models.compiled import CapturedSteps
+from calm_bench.models.compiled import CapturedSteps, compiled
 from calm_bench.models.trainers import MultiExitTrainer, _with_whole_masks
 from calm_bench.models.training import fine_tune
 from tests.models.small_training import SETTINGS, last_weight, model_and_rows, train_evenly
@@ -26,6 +26,19 @@ def test_compiled_layers_train_as_plain_ones_and_leave_no_trace(
     for name, value in plain.backbone.state_dict().items():
         torch.testing.assert_close(fast.backbone.state_dict()[name], value, rtol=1e-3, atol=1e-5)
     assert all("forward" not in vars(sublayer) for sublayer in fast.sublayers)
+
+
+def test_layers_of_a_kind_are_compiled_once_for_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    model = model_and_rows()[0]
+    made = []
+    with compiled(model.sublayers):
+        for source, target in [(6, 4), (4, 4), (8, 4), (6, 8), (8, 8)]:  # of batches of four
+            ids = torch.full((4, source), 7)
+            batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.full((4, target), 7)}
+            model.backbone.train()(**_with_whole_masks(batch), use_cache=False)
+            made.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert set(made) == {made[0]}
 
 
 def test_a_captured_step_adds_to_gradients_and_begins_at_zero_where_they_were_dropped() -> None:
