@@ -102,3 +102,8 @@ def index_like(tensor: Tensor, index: Ints) -> Tensor:
     """An index as a tensor where `tensor` is; a GPU is not waited for."""
     here = torch.from_numpy(index)
     return here.pin_memory().to(tensor.device, non_blocking=True) if tensor.is_cuda else here
+
+
+def indices_like(tensor: Tensor, *indices: Ints) -> tuple[Tensor, ...]:
+    """Several in one transfer."""
+    return index_like(tensor, np.concatenate(indices)).split([len(index) for index in indices])

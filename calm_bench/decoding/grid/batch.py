@@ -87,10 +87,11 @@ class Batch:
     def step(self, step: int) -> None:
         """Write one more token of every text that has not ended."""
         self.cache.make_room(step)
-        visits = Visits(step, self.head, self.weights.learned)
+        shape = self.weights.depth + 1, self.plan.authors, len(self.row_token)
+        visits = Visits(step, self.head, self.weights.learned, shape)
         exit_layer, confidence = self._run_layers(visits)
-        if self.plan.has_oracle:
-            oracles = np.flatnonzero(self.plan.oracles[self.pair_rule])
+        oracles = np.flatnonzero(self.plan.oracles[self.pair_rule])
+        if len(oracles):
             exit_layer[oracles] = visits.earliest_agreeing_layers(self.pair_row[oracles])
         groups, group = self._grouped(visits, exit_layer)
         tokens, where = groups.token[group], self.pair * len(self.plan.thresholds) + step
@@ -156,7 +157,7 @@ class Batch:
     def _grouped(self, visits: Visits, exit_layer: Ints) -> tuple[Groups, Ints]:
         """The groups in which the rules of each row leave it, and which of them each pair is in, (pairs,)."""
         plan, rule = self.plan, self.pair_rule
-        shape = len(self.row_token), self.weights.depth + 1, len(KINDS), len(plan.measures) + 1
+        shape = len(self.row_token), self.weights.depth + 1, len(KINDS), plan.authors
         author = np.where(exit_layer < plan.last[rule], plan.author[rule], 0)
         exits = ((self.pair_row * shape[1] + exit_layer) * shape[2] + plan.copying[rule]) * shape[3] + author
         exits, group = _numbered(exits, math.prod(shape))
@@ -180,7 +181,7 @@ class Batch:
         """Drop what has ended, and make a row of each group that goes on, skipped layers filled."""
         goes_on = (groups.token[:, None] != self.ends).all(1)
         if not goes_on.all():
-            ended = np.setdiff1d(groups.parent, groups.parent[goes_on])
+            ended = np.bincount(groups.parent[goes_on], minlength=len(self.row_slot)) == 0
             self.cache.release(self.row_slot[ended])
             groups, pairs = groups.only(goes_on), np.flatnonzero(goes_on[group])
             self.pair, self.pair_rule, self.pair_kept = self.pair[pairs], self.pair_rule[pairs], self.pair_kept[pairs]
@@ -196,7 +197,7 @@ class Batch:
     def _copy_states(self, visits: Visits, groups: Groups, slots: Ints) -> None:
         """Give each group's skipped layers their keys and values (`state_copying.source`), layer by layer."""
         depth, step = self.weights.depth, visits.step
-        for kind in np.unique(groups.copying):
+        for kind in np.flatnonzero(np.bincount(groups.copying)):
             if KINDS[kind] == "true_state":
                 continue  # the rows ran on, so every layer has written its own
             left = np.argsort(groups.layer, kind="stable")  # so that those which skip a layer come first

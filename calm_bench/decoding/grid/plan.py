@@ -23,7 +23,7 @@ class Plan:
         asks: whether each rule asks its measure after layer i, at i - 1, (L, R) bool.
         copying: index of each rule's kind of state copying in `state_copying.KINDS`, (R,).
         author: who chooses the token of a rule that leaves early, (R,): 0 for whoever has the best of the vocabulary,
-            m + 1 for measure m with a token of its own.
+            m + 1 for measure m with a token of its own. authors: the numbers in use, from 0.
         runs_on: which rules want every layer run, wherever they leave, (R,) bool.
         drafting: the layer that drafts for each speculative rule, (R,); 0 for others.
         drafts: how many tokens it drafts, (R,).
@@ -44,7 +44,6 @@ class Plan:
         self.runs_on: NDArray[np.bool_] = np.array([rule.state_copying == "true_state" for rule in rules])
         self.drafting = np.array([rule.min_layer if rule.drafts else 0 for rule in rules])
         self.drafts = np.array([rule.drafts or 0 for rule in rules])
-        self.has_oracle = bool(self.oracles.any())
         self.measures: list[Measure] = list(dict.fromkeys(rule.measure for rule in rules if rule.measure is not None))
         self.measure = np.array([self.measures.index(rule.measure) if rule.measure else -1 for rule in rules])
         first = np.array([rule.min_layer if rule.measure else depth for rule in rules])
@@ -52,3 +51,4 @@ class Plan:
         self.asks: NDArray[np.bool_] = (first <= layers) & (layers < self.last)
         owners = {measure: m + 1 for m, measure in enumerate(self.measures) if measure.own_token}
         self.author = np.array([owners.get(rule.measure, 0) if rule.measure else 0 for rule in rules])
+        self.authors = int(self.author.max()) + 1

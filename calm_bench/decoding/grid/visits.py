@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calm_bench.measures.asking import Answer, Asking, LayerPass, index_like
+from calm_bench.measures.asking import Answer, Asking, LayerPass, index_like, indices_like
 from calm_bench.measures.measure import Measure
 
 Ints = NDArray[np.int64]
@@ -23,11 +23,20 @@ class Visits:
         asking: the measures, and what they remember of this step.
     """
 
-    def __init__(self, step: int, head: Callable[..., Tensor], learned: Mapping[str, Callable[..., Tensor]]) -> None:
+    def __init__(
+        self,
+        step: int,
+        head: Callable[..., Tensor],
+        learned: Mapping[str, Callable[..., Tensor]],
+        shape: tuple[int, int, int],
+    ) -> None:
+        """`head` and `learned` are as in `Visit`; the shape is L + 1, authors of tokens, rows."""
         self.step, self.asking = step, Asking(head, learned)
         self._head = head
         self._passes: list[LayerPass] = []
-        self._known: dict[tuple[int, int], tuple[Ints, Tensor]] = {}
+        self._known: list[Tensor] = []  # tokens, on the device
+        self._known_count = 0
+        self._place = np.full(shape, -1)  # where among them a layer's, an author's and a row's token stands
 
     def add(self, passed: LayerPass) -> None:
         """Note the next layer's rows and states."""
@@ -35,40 +44,35 @@ class Visits:
 
     def know_tokens(self, measure: Measure, author: int, answer: Answer) -> None:
         """A measure knows the tokens of its rows already: keep them, by their author."""
-        self._known[answer.visit.layer, author] = answer.rows, measure.token(answer.visit)
+        self._place[answer.visit.layer, author, answer.rows] = self._known_count + np.arange(len(answer.rows))
+        self._known.append(measure.token(answer.visit))
+        self._known_count += len(answer.rows)
 
     def states(self, rows: Ints, layers: Ints) -> Tensor:
         """State of each row after the given layer, (n, d)."""
-        left = np.unique(layers).tolist()
-        passes = [self._passes[layer - 1] for layer in left]
-        positions = [np.searchsorted(p.rows, rows[layers == layer]) for p, layer in zip(passes, left, strict=True)]
-        index = index_like(passes[0].state, np.concatenate(positions)).split([len(part) for part in positions])
+        left = np.flatnonzero(np.bincount(layers)).tolist()
+        passes, where = [self._passes[layer - 1] for layer in left], [np.flatnonzero(layers == layer) for layer in left]
+        positions = [np.searchsorted(p.rows, rows[here]) for p, here in zip(passes, where, strict=True)]
+        order = np.argsort(np.concatenate(where))
+        *index, back = indices_like(passes[0].state, *positions, order)
         by_layer = torch.cat([p.state[part] for p, part in zip(passes, index, strict=True)])
-        if len(left) == 1:
-            return by_layer
-        return by_layer[index_like(by_layer, np.argsort(np.argsort(layers, kind="stable")))]
+        return by_layer if len(left) == 1 else by_layer[back]
 
     def tokens(self, rows: Ints, layers: Ints, authors: Ints, states: Tensor) -> Ints:
         """The token of each row after the given layer, (n,): its author's, or the best of the vocabulary.
 
         The device is waited for once. Raises FloatingPointError where one of the `states` there is NaN.
         """
-        unknown, order, parts = np.ones(len(rows), np.bool_), [], []
-        for (layer, author), (known_rows, known_tokens) in self._known.items():
-            here = np.flatnonzero((layers == layer) & (authors == author))
-            here = here[np.isin(rows[here], known_rows)]
-            order.append(here)
-            parts.append(known_tokens[index_like(states, np.searchsorted(known_rows, rows[here]))])
-            unknown[here] = False
-        if unknown.any():
-            order.append(np.flatnonzero(unknown))
-            asked = states if unknown.all() else states[index_like(states, order[-1])]
-            parts.append(self._head(asked).argmax(-1))
+        place = self._place[layers, authors, rows]
+        unknown, parts = np.flatnonzero(place < 0), self._known
+        if len(unknown):
+            place[unknown] = self._known_count + np.arange(len(unknown))
+            asked = states if len(unknown) == len(rows) else states[index_like(states, unknown)]
+            parts = [*parts, self._head(asked).argmax(-1)]
         found = torch.cat([*parts, states.isnan().any(-1)]).cpu().numpy()
-        if (broken := found[len(rows) :]).any():
+        if (broken := found[-len(rows) :]).any():
             raise FloatingPointError(f"state is NaN at layer {layers[int(broken.argmax())]}, position {self.step}")
-        tokens = np.empty(len(rows), np.int64)
-        tokens[np.concatenate(order)] = found[: len(rows)]
+        tokens: Ints = found[place]
         return tokens
 
     def predictions(self, rows: Ints, layer: int) -> Tensor:
@@ -79,6 +83,8 @@ class Visits:
 
     def earliest_agreeing_layers(self, rows: Ints) -> Ints:
         """The first layer whose token is the last layer's, (n,): the local oracle. The rows ran through all layers."""
-        tokens = torch.stack([self.predictions(rows, layer) for layer in range(1, len(self._passes) + 1)])
+        depth = len(self._passes)
+        states = self.states(np.tile(rows, depth), np.arange(1, depth + 1).repeat(len(rows)))
+        tokens = torch.stack([self._head(layer).argmax(-1) for layer in states.split(len(rows))])
         layers: Ints = (tokens == tokens[-1]).int().argmax(0).cpu().numpy() + 1
         return layers
