@@ -106,8 +106,8 @@ class Batch:
         exit_layer = np.zeros(len(rule), np.int64)
         confidence = np.full(len(rule), np.nan, np.float32)
         staying, running_on = np.arange(len(rule)), np.flatnonzero(plan.runs_on[rule])
-        rows = self._rows(visits.step, np.arange(len(self.row_token)))
-        state = embed(self.weights, self.cache.tensor(self.row_token))
+        rows = self._rows(visits.step, np.arange(len(self.row_token)), self.row_token)
+        state = embed(self.weights, rows.origin)
         for layer in range(1, self.weights.depth + 1):
             previous, state = state, self.layers.run(layer, state, rows)
             passed = LayerPass(layer, rows.number, state, previous, visits.step)
@@ -128,12 +128,13 @@ class Batch:
                 break
             going_on = _distinct(row[running], len(self.row_token))
             if len(going_on) < len(rows.number):
-                state = state[self.cache.tensor(np.searchsorted(rows.number, going_on))]
-                rows = self._rows(visits.step, going_on)
+                rows = self._rows(visits.step, going_on, np.searchsorted(rows.number, going_on))
+                state = state[rows.origin]
         return exit_layer, confidence
 
-    def _rows(self, step: int, number: Ints) -> Rows:
-        return Rows.of(number, step, self.cache, self.row_slot[number], self.row_example[number], self.examples)
+    def _rows(self, step: int, number: Ints, origin: Ints) -> Rows:
+        slot, example = self.row_slot[number], self.row_example[number]
+        return Rows.of(number, step, self.cache, slot, example, self.examples, origin)
 
     def _ask(self, pairs: Ints, passed: LayerPass, visits: Visits) -> tuple[Ints, Floats]:
         """Which of the asking pairs are confident enough to leave, and their confidences."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calm_bench.measures.asking import index_like
+from calm_bench.measures.asking import index_like, indices_like
 from calm_bench.models.weights import Weights
 
 Index = slice | Tensor
@@ -36,15 +36,13 @@ class KeyValueCache:
     def length(self) -> int:
         return self._layers[0].shape[3]
 
-    def index(self, slots: NDArray[np.int64]) -> Index:
-        """An index for `slots`: a slice, so that reading copies nothing, when they are 0..n-1 in order."""
-        if slots[0] == 0 and slots[-1] == len(slots) - 1 and (np.diff(slots) == 1).all():
-            return slice(0, len(slots))
-        return self.tensor(slots)
-
     def tensor(self, numbers: NDArray[np.int64]) -> Tensor:
         """The same numbers where the buffers are."""
         return index_like(self._layers[0], numbers)
+
+    def tensors(self, *numbers: NDArray[np.int64]) -> tuple[Tensor, ...]:
+        """Several in one transfer."""
+        return indices_like(self._layers[0], *numbers)
 
     def make_room(self, step: int) -> None:
         """Have a position for `step`; called once a step, before any layer writes."""
@@ -79,8 +77,7 @@ class KeyValueCache:
         if len(sources) > len(self._free):
             self._grow(max(self.slots, len(sources)))
         targets = np.array([self._free.pop() for _ in sources], np.int64)
-        read = self.tensor(sources)  # no slice: CUDA writes no view of a buffer into that buffer
-        write = self.index(targets)
+        read, write = self.tensors(sources, targets)
         for buffer in self._layers:
             buffer[write, :, :, :length] = buffer[read, :, :, :length]
         return targets
@@ -98,3 +95,9 @@ class KeyValueCache:
             larger = old.new_empty((slots, *old.shape[1:3], length, old.shape[4]))
             larger[: old.shape[0], :, :, : old.shape[3]] = old
             self._layers[layer] = larger
+
+
+def slice_of(slots: NDArray[np.int64]) -> slice | None:
+    """A slice, so that reading copies nothing, when slots are 0..n-1 in order."""
+    side_by_side = slots[0] == 0 and slots[-1] == len(slots) - 1 and (np.diff(slots) == 1).all()
+    return slice(0, len(slots)) if side_by_side else None

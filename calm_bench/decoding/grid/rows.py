@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calm_bench.decoding.grid.cache import Index, KeyValueCache
+from calm_bench.decoding.grid.cache import Index, KeyValueCache, slice_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Rows:
         step: the position that they write, from 0.
         cache: their keys and values. slots: the index of their slots in it.
         examples: E. width: the most rows that any example has.
-        cells: where each row's query stands among (E, width), (n,); None when row k is example k, alone.
+        cells: where each row's query stands among (E, width), (n,). filling: the row whose query stands in each of
+            those cells, any row's in an empty one, (E width,). Both are None when row k is example k, alone.
+        origin: where each row's state is found among those before it, (n,): of the first rows, their tokens.
     """
 
     number: NDArray[np.int64]
@@ -30,6 +32,8 @@ class Rows:
     examples: int
     width: int
     cells: Tensor | None
+    filling: Tensor | None
+    origin: Tensor
 
     @classmethod
     def of(
@@ -40,15 +44,20 @@ class Rows:
         slot: NDArray[np.int64],
         example: NDArray[np.int64],
         examples: int,
+        origin: NDArray[np.int64],
     ) -> Rows:
-        """Lay out rows whose slots and examples (n,) are given."""
-        slots = cache.index(slot)
+        """Lay out rows whose slots, examples and origins (n,) are given."""
         begins = np.concatenate([[True], example[1:] != example[:-1]])
         if len(number) == examples and begins.all():
-            return cls(number, step, cache, slots, examples, 1, None)
+            slots, taken = cache.tensors(slot, origin)
+            return cls(number, step, cache, slice_of(slot) or slots, examples, 1, None, None, taken)
         within = np.arange(len(example)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
         width = int(within.max()) + 1
-        return cls(number, step, cache, slots, examples, width, cache.tensor(example * width + within))
+        cell = example * width + within
+        filling = np.zeros(examples * width, np.int64)
+        filling[cell] = np.arange(len(cell))
+        slots, cells, filled, taken = cache.tensors(slot, cell, filling, origin)
+        return cls(number, step, cache, slice_of(slot) or slots, examples, width, cells, filled, taken)
 
     def append(self, layer: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Write a layer's K and V, (n, 2, H, d_kv); all so far, (n, H, step + 1, d_kv) each."""
@@ -56,11 +65,9 @@ class Rows:
 
     def spread(self, queries: Tensor) -> Tensor:
         """Queries (n, H, d_kv) as (E, H, width, d_kv): the rows of an example share its encoder states uncopied."""
-        if self.cells is None:
+        if self.filling is None:
             return queries[:, :, None]
-        grid = queries.new_zeros((self.examples * self.width, *queries.shape[1:]))
-        grid[self.cells] = queries
-        return grid.view(self.examples, self.width, *queries.shape[1:]).transpose(1, 2)
+        return queries[self.filling].view(self.examples, self.width, *queries.shape[1:]).transpose(1, 2)
 
     def gather(self, mixed: Tensor) -> Tensor:
         """The inverse of `spread`: (E, H, width, d_kv) as (n, H d_kv)."""
