@@ -38,6 +38,11 @@ class Visit:
         """Logits of this layer's early prediction, (n, V). Computed when first asked for: this is the dear part."""
         return self.head(self.state)
 
+    @cached_property
+    def best(self) -> Tensor:
+        """The best token of the whole vocabulary, (n,)."""
+        return self.logits.argmax(-1)
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -75,7 +80,7 @@ class Measure:
 
     def token(self, visit: Visit) -> torch.Tensor:
         """The token that an exit here writes, (n,); asked of measures that need logits or have an `own_token`."""
-        return visit.logits.argmax(-1)
+        return visit.best
 
     def missing(self, learned: Mapping[str, Callable[..., Tensor]]) -> str | None:
         """What the measure does not find in a model's learned weights, in words that follow its name; or None."""

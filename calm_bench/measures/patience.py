@@ -40,7 +40,7 @@ class Patience(Measure):
 
     def remember(self, visit: Visit) -> Tensor:
         """The best token and how many layers in a row had it, (n, 2)."""
-        token = visit.logits.argmax(-1)
+        token = visit.best
         row = torch.ones_like(token)
         if visit.memory is not None:
             before, length = visit.memory.unbind(-1)

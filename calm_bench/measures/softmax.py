@@ -18,13 +18,11 @@ class Softmax(Measure):
     needs_logits: ClassVar[bool] = True
 
     def confidence(self, visit: Visit) -> Tensor:
-        return gap(visit.logits)
+        return gap(visit.logits, visit.best)
 
 
-def gap(logits: Tensor) -> Tensor:
-    """The largest probability less the second largest, (n,), of logits (n, at least 2)."""
-    top, best = logits.max(dim=-1, keepdim=True)
-    weights = (logits - top).exp_()
-    total = weights.sum(-1)
-    second = weights.scatter_(-1, best, 0.0).amax(-1)
-    return (1 - second) / total
+def gap(logits: Tensor, best: Tensor) -> Tensor:
+    """The largest probability less the second largest, (n,), of logits (n, at least 2) and the place of the best."""
+    probability = logits.softmax(-1)
+    first = probability.amax(-1)
+    return first - probability.scatter_(-1, best[:, None], 0.0).amax(-1)

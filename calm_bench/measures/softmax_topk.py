@@ -51,7 +51,8 @@ class SoftmaxTopk(Measure):
         return visit.logits.topk(min(self.k, visit.logits.shape[-1]), dim=-1).indices
 
     def confidence(self, visit: Visit) -> Tensor:
-        return gap(visit.head(visit.state, visit.memory))
+        logits = visit.head(visit.state, visit.memory)
+        return gap(logits, logits.argmax(-1))
 
     @property
     def own_token(self) -> bool:
