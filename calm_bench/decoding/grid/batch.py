@@ -144,7 +144,10 @@ class Batch:
         asked, by_row = np.zeros(shape, np.bool_), np.empty(shape, np.float32)
         asked[measure, row] = True
         indices = np.flatnonzero(asked.any(1)).tolist()
-        questions = [(plan.measures[index], passed.only(np.flatnonzero(asked[index]))) for index in indices]
+        questions = [
+            (plan.measures[index], passed.only(np.flatnonzero(asked[index])) if plan.choosy[index] else passed)
+            for index in indices
+        ]
         answers = visits.asking.ask_all(questions)
         for index, answer in zip(indices, answers, strict=True):
             by_row[index, answer.rows] = answer.confidence

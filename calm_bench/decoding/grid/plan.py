@@ -20,6 +20,7 @@ class Plan:
         thresholds: the decayed threshold of each rule at each step, (T, R); infinite for rules without a measure.
         oracles: which rules are the oracle, (R,) bool.
         measures: the distinct measures in use. measure: each rule's index among them, (R,); -1 without one.
+        choosy: which measures are asked of those rows alone that want to know; others are cheaper asked of all.
         asks: whether each rule asks its measure after layer i, at i - 1, (L, R) bool.
         copying: index of each rule's kind of state copying in `state_copying.KINDS`, (R,).
         author: who chooses the token of a rule that leaves early, (R,): 0 for whoever has the best of the vocabulary,
@@ -49,6 +50,10 @@ class Plan:
         first = np.array([rule.min_layer if rule.measure else depth for rule in rules])
         layers = np.arange(1, depth + 1)[:, None]
         self.asks: NDArray[np.bool_] = (first <= layers) & (layers < self.last)
+        self.choosy = [
+            measure.needs_logits or any(measure.remembers(layer) for layer in range(1, depth + 1))
+            for measure in self.measures
+        ]
         owners = {measure: m + 1 for m, measure in enumerate(self.measures) if measure.own_token}
         self.author = np.array([owners.get(rule.measure, 0) if rule.measure else 0 for rule in rules])
         self.authors = int(self.author.max()) + 1
