@@ -208,10 +208,11 @@ class Batch:
             left = left[(groups.copying[left] == kind) & (groups.layer[left] < depth)]
             if not len(left):
                 continue
-            layer, into = groups.layer[left], self.cache.tensor(slots[left])
+            layer = groups.layer[left]
+            number, into = self.cache.tensors(left, slots[left])
             match KINDS[kind]:
                 case "exit_state":
-                    state = normed(self.weights, groups.state[self.cache.tensor(left)])
+                    state = normed(self.weights, groups.state[number])
                 case "first_state":
                     state = normed(self.weights, visits.states(groups.parent[left], np.ones_like(left)))
                 case "projected_kv":

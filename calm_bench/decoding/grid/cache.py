@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from calm_bench.measures.asking import index_like, indices_like
+from calm_bench.measures.asking import indices_like
 from calm_bench.models.weights import Weights
 
 Index = slice | Tensor
@@ -36,12 +36,8 @@ class KeyValueCache:
     def length(self) -> int:
         return self._layers[0].shape[3]
 
-    def tensor(self, numbers: NDArray[np.int64]) -> Tensor:
-        """The same numbers where the buffers are."""
-        return index_like(self._layers[0], numbers)
-
     def tensors(self, *numbers: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        """Several in one transfer."""
+        """The same numbers where the buffers are, in one transfer."""
         return indices_like(self._layers[0], *numbers)
 
     def make_room(self, step: int) -> None:
