@@ -84,4 +84,4 @@ def normed(state: Tensor) -> Tensor:
 
 
 def _inputs(state: Tensor, previous: Tensor) -> Tensor:
-    return torch.cat([normed(state), normed(previous)], dim=-1)
+    return normed(torch.stack([state, previous], dim=-2)).flatten(-2)
