@@ -28,26 +28,30 @@ class Progress(TrainerCallback):
         """steps_before: of the same curve, in an earlier part of the training."""
         self._title, self._curve, self._describe, self._steps_before = title, curve, describe, steps_before
 
-    def on_train_begin(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
-        """Trainer's event; a training that goes on begins where it was."""
-        self._begun, self._first = time.perf_counter(), state.global_step
-        shown = state.is_world_process_zero
-        self._bar = progress.Progress(state.max_steps, self._title, "step", done=state.global_step, shown=shown)
-
-    def on_step_end(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: Any) -> None:
+    def on_train_begin(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: Any) -> None:
         """Trainer's event."""
-        self._bar.update()
+        self._bar: progress.Progress | None = None
+
+    def on_step_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
+        """Trainer's event. The first step counts for no pace: it may compile, and a training goes on where it was."""
+        if self._bar is None:
+            self._begun, self._first = time.perf_counter(), state.global_step
+            shown = state.is_world_process_zero
+            self._bar = progress.Progress(state.max_steps, self._title, "step", done=state.global_step, shown=shown)
+        else:
+            self._bar.update()
 
     def on_log(
         self, _: TrainingArguments, state: TrainerState, __: TrainerControl, logs: Mapping[str, float], **___: Any
     ) -> None:
         """Trainer's event, with a training loss or with what an evaluation found."""
-        if "loss" in logs:
+        if "loss" in logs and self._bar is not None:
             self._bar.about(f"loss {logs['loss']:.4g}")
-            rate = (state.global_step - self._first) / (time.perf_counter() - self._begun)
-            left = (state.max_steps - state.global_step) / rate
-            losses = {name: logs[name] for name in ("loss", "learning_rate")}
-            self._tell(state, {**losses, "steps_per_second": rate, "seconds_left": left})
+            told = {name: logs[name] for name in ("loss", "learning_rate")}
+            if steps := state.global_step - self._first:
+                rate = steps / (time.perf_counter() - self._begun)
+                told |= {"steps_per_second": rate, "seconds_left": (state.max_steps - state.global_step) / rate}
+            self._tell(state, told)
 
     def on_evaluate(
         self, _: TrainingArguments, state: TrainerState, __: TrainerControl, metrics: Mapping[str, float], **___: Any
@@ -61,7 +65,8 @@ class Progress(TrainerCallback):
 
     def on_train_end(self, _: TrainingArguments, __: TrainerState, ___: TrainerControl, **____: Any) -> None:
         """Trainer's event."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def _tell(self, state: TrainerState, found: Mapping[str, float]) -> None:
         if state.is_world_process_zero:

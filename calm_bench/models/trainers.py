@@ -27,6 +27,7 @@ from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.models.model import EarlyExitModel
 from calm_bench.models.pairs import ByLength
 from calm_bench.models.stopping_loss import Predictions, StoppingLoss, prediction_loss
+from calm_bench.progress import waiting
 
 Score = Callable[[EarlyExitModel], float]
 
@@ -77,26 +78,30 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
     control: TrainerControl
 
     def prepare(
-        self, weights: Tensor, exit_simulation: float, model: EarlyExitModel, score: Score, *, capture: bool
+        self, weights: Tensor, exit_simulation: float, model: EarlyExitModel, score: Score, *, compiled: bool
     ) -> None:
         """Set what Trainer's own constructor does not take; `weights` are the layers', (L,).
 
-        With `capture` steps are CUDA graphs, where one process trains on a GPU.
+        compiled: the layers are; then steps are CUDA graphs, too, where one process trains on a GPU.
         """
         self._weights, self._exit_simulation = weights.to(model.device), exit_simulation
-        self._captures = capture and model.device.type == "cuda" and self.args.world_size == 1
+        said = compiled and self.is_world_process_zero()
+        self._first_step: AbstractContextManager[None] = waiting("compiling") if said else nullcontext()
+        self._captures = compiled and model.device.type == "cuda" and self.args.world_size == 1
         self._captured: CapturedSteps | None = None
         self._early_exit_model, self._score = model, score
         self.model_accepts_loss_kwargs = False  # else Trainer takes the loss to be divided by the accumulated tokens
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any) -> Tensor:
         """Trainer's own, or a captured one. Its loss is a share of those of the batches accumulated."""
-        if not self._captures:
-            return super().training_step(model, inputs, *arguments)
-        if self._captured is None:
-            plain = super().training_step
-            self._captured = CapturedSteps(lambda batch: plain(model, _with_whole_masks(batch)), model.parameters())
-        return self._captured(self._prepare_inputs(inputs), kind=self.current_gradient_accumulation_steps)
+        with self._first_step:
+            self._first_step = nullcontext()
+            if not self._captures:
+                return super().training_step(model, inputs, *arguments)
+            if self._captured is None:
+                plain = super().training_step
+                self._captured = CapturedSteps(lambda batch: plain(model, _with_whole_masks(batch)), model.parameters())
+            return self._captured(self._prepare_inputs(inputs), kind=self.current_gradient_accumulation_steps)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         labels = inputs.pop("labels")

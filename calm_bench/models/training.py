@@ -98,7 +98,7 @@ def fine_tune(
     if settings.optimizer == "adafactor":
         trainer.optimizer_cls_and_kwargs = _adafactor(settings)  # what Seq2SeqTrainer has no argument for
     weights = layer_weights(cast(LossWeights, settings.loss_weights), model.depth)
-    trainer.prepare(weights, settings.exit_simulation, model, score, capture=settings.compile)
+    trainer.prepare(weights, settings.exit_simulation, model, score, compiled=settings.compile)
     with compiled(model.sublayers) if settings.compile else nullcontext():
         history = _train(trainer, folder)
     round_weights(model.backbone, settings.stored_dtype)

@@ -8,7 +8,8 @@ Nothing asks the device: it writes tokens and confidences into the host's memory
 is known beforehand (full, static) or found by the device (oracle), a token is one graph, launched while the one before
 it runs. Where a measure decides, a layer and its question are one graph. Waiting for the answer before launching the
 next layer costs about half a layer of a small model; launching it ahead costs a quarter of one where it is needed, and
-a whole one where it is not. So a layer is launched ahead where tokens have mostly gone on from the one below.
+a whole one where it is not. So a layer is launched ahead where tokens have mostly gone on from the one below. Nested IF
+nodes, by which the device itself decides within one graph a token, cost more at every depth when tried on an H200.
 
 `examples/speed/gpu.py` measures it; docs/speed.md says what one card gave.
 """
