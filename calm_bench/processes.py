@@ -23,6 +23,11 @@ PATIENCE = timedelta(days=30)  # a process may wait for one that decodes; librar
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check() -> None:
     """Raises InputError, and takes them away, where the variables by which processes find each other make no sense."""
     size, number = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -25,7 +26,9 @@ def compiled(sublayers: Iterable[nn.Module]) -> Iterator[None]:
     for sublayer in changed:
         sublayer.forward = _compiled_in_training(sublayer)
     try:
-        with shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined] # sizes equal in one batch differ in others
+        with warnings.catch_warnings(), shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+            # Sizes that are equal in one batch differ in others; and what inductor warns of is for its own authors.
+            warnings.filterwarnings("ignore", module=r"torch\._inductor")
             yield
     finally:
         for sublayer in changed:

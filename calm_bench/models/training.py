@@ -250,8 +250,8 @@ def _arguments(
         "gradient_accumulation_steps": settings.gradient_accumulation,
         "max_grad_norm": settings.max_grad_norm,
         "use_cpu": device.type == "cpu",
-        "dataloader_num_workers": settings.workers if _may_start_processes() else 0,
-        "dataloader_persistent_workers": settings.workers > 0 and _may_start_processes(),
+        "dataloader_num_workers": _workers(settings),
+        "dataloader_persistent_workers": _workers(settings) > 0,
         "remove_unused_columns": False,
         "eval_strategy": "steps",
         "eval_steps": evaluate_every,
@@ -267,10 +267,14 @@ def _arguments(
     }
 
 
-def _may_start_processes() -> bool:
-    """Not in a job of joblib's launcher, whose processes cannot have torch's as children: it tokenises by itself."""
+def _workers(settings: TrainingConfig) -> int:
+    """As many as are asked for, one a core at most; none in a job of joblib's launcher.
+
+    Its processes cannot have torch's as children: it makes batches by itself.
+    """
     known = multiprocessing.get_start_method() in multiprocessing.get_all_start_methods()
-    return known and not multiprocessing.current_process().daemon
+    may_start = known and not multiprocessing.current_process().daemon
+    return min(settings.workers, processes.cores()) if may_start else 0
 
 
 def _adafactor(settings: TrainingConfig) -> tuple[type[Adafactor], dict[str, Any]]:

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from calm_bench import processes
+
 _LIBRARIES = (
     "calm-bench", "torch", "transformers", "tokenizers", "datasets", "evaluate", "sacrebleu", "rouge-score",
     "numpy", "scipy", "pandas", "pyarrow", "hydra-core", "omegaconf", "wandb",
@@ -21,7 +23,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": processes.cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": _gpu(),
         "libraries": _versions(),
