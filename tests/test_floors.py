@@ -30,6 +30,7 @@ GROUND = {
         "following",
         "progress",
         "build",
+        "captured",
         "console",
         "arguments",
         "starting",

@@ -7,14 +7,14 @@
 #pragma once
 #include "model.h"
 
-/* n (d) as unit * (codes - 128); returns |n - that|, for certain */
-static float encode_state(const Model *m, const float *n, uint8_t *codes, float *unit) {
+/* n (d) as unit * (codes - CODE_OF_ZERO); returns |n - that|, for certain */
+static float encode_state(const Model *m, const float *n, Code *codes, float *unit) {
     float largest = 1e-30f, squares = 0;
     for (int j = 0; j < m->d; j++) largest = fmaxf(largest, fabsf(n[j]));
     *unit = largest / 127;
     for (int j = 0; j < m->d; j++) {
         const float code = nearbyintf(n[j] / *unit), off = n[j] - code * *unit;
-        codes[j] = (uint8_t)(code + 128);
+        codes[j] = (Code)(code + CODE_OF_ZERO);
         squares += off * off;
     }
     return 1.001f * sqrtf(squares);
@@ -26,14 +26,14 @@ static void find_peak(Buffers *b, int v) {
     b->peaks[v / UNIT] = largest_of(top);
 }
 
-/* Logits (V) of the rounded head and state: bytes multiplied and summed in int32, exactly, and as processors like it */
-static void byte_products(const Model *m, const uint8_t *restrict codes, float unit, float *restrict logits) {
+/* Logits (V) of the rounded head and state: multiplied and summed in int32, exactly, and as processors like it */
+static void byte_products(const Model *m, const Code *restrict codes, float unit, float *restrict logits) {
     const int d = m->d, vocab = m->vocab;
     const int8_t *restrict row = m->preview;
     for (int v = 0; v < vocab; v++, row += d) {
         int32_t sum = 0;
         for (int j = 0; j < d; j++) sum += row[j] * codes[j];
-        logits[v] = (sum + m->offsets[v]) * (m->scales[v] * unit);
+        logits[v] = (sum - CODE_OF_ZERO * m->sums[v]) * (m->scales[v] * unit);
     }
 }
 

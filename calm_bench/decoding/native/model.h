@@ -9,6 +9,16 @@
 
 #define HEAD_UNIT 16
 
+/* What a state is rounded to where bytes are its weights: bytes, if the processor multiplies and sums those at once; if
+   not, numbers of two, which all of x86-64 can multiply and sum in pairs */
+#if defined(__x86_64__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+typedef int16_t Code;
+#define CODE_OF_ZERO 0
+#else
+typedef uint8_t Code;
+#define CODE_OF_ZERO 128
+#endif
+
 enum { RELU, GELU };
 enum { NEVER, ORACLE, STATE, SOFTMAX, MAX_PROB, ENTROPY, LEARNED, SOFTMAX_TOPK };
 enum { EXIT_STATE, FIRST_STATE, PROJECTED_KV, TRUE_STATE };
@@ -27,7 +37,7 @@ typedef struct {
     const float *head;                        /* (V, d) row by row, not in panels */
     const int8_t *preview;                    /* (V, d): the head over scales (V), rounded; or null */
     const float *scales;
-    const int32_t *offsets; /* (V): -128 times the sum of a row of the preview */
+    const int32_t *sums; /* (V): of the preview's rows */
     const int32_t *ends; /* tokens that end a text */
     int32_t encoder_depth, depth, d, d_model, heads, d_kv, attention, d_ff; /* d_model is d before padding */
     int32_t vocab, far, start, n_ends, activation, gated;
@@ -72,7 +82,7 @@ typedef struct {
     float *left;                                  /* (N, d): the normed states that skipped layers project */
     float *logits, *peaks;                        /* (V), and the largest of each UNIT of them */
     float *keys, *values;                         /* of L layers */
-    uint8_t *codes;                               /* (d) */
+    Code *codes;                                  /* (d) */
     int32_t *filled, *set;                        /* (L): positions that a layer has keys for; (V): best tokens */
     int32_t *drafts;                              /* (N) */
 } Buffers;

@@ -21,7 +21,7 @@ class Model(Structure):
         ("decoder", POINTER(Layer)),
         *(
             (name, c_void_p)
-            for name in ("embedding", "encoder_bias", "decoder_bias", "head", "preview", "scales", "offsets", "ends")
+            for name in ("embedding", "encoder_bias", "decoder_bias", "head", "preview", "scales", "sums", "ends")
         ),
         *((name, c_int32) for name in ("encoder_depth", "depth", "d", "d_model", "heads", "d_kv", "attention", "d_ff")),
         *((name, c_int32) for name in ("vocab", "far", "start", "n_ends", "activation", "gated", "kv_type", "units")),

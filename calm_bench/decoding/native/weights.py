@@ -177,7 +177,7 @@ class NativeWeights:
         model.reach = np.linalg.norm(again, axis=1).max() * (1 + summed)
         model.preview = self.arena.address(rounded, np.int8, (vocab, self._d))
         model.scales = self.arena.address(scales)
-        model.offsets = self.arena.address(-128 * rounded.sum(1), np.int32)
+        model.sums = self.arena.address(rounded.sum(1), np.int32)
 
     def _layer(self, layer: EncoderLayer | DecoderLayer) -> Layer:
         feed_forward = layer.feed_forward
