@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -161,7 +162,8 @@ class EarlyExitT5(EarlyExitModel):
         if cache == "compiled":  # one that transformers makes and keeps, since the graphs are of its memory
             held = {"cache_implementation": "static"}
         read = torch.tensor([list(source)], device=self.device)
-        output = self.backbone.generate(input_ids=read, max_new_tokens=max_new_tokens, **held)
+        with self._decoder_s_depth():
+            output = self.backbone.generate(input_ids=read, max_new_tokens=max_new_tokens, **held)
         hook.remove()
         ids: list[int] = output[0, 1:].tolist()
         return ids
@@ -172,6 +174,16 @@ class EarlyExitT5(EarlyExitModel):
             self.tokenizer.save_pretrained(folder)
         for module in self.learned.values():
             cast(Learned, module).save(folder)
+
+    @contextmanager
+    def _decoder_s_depth(self) -> Iterator[None]:
+        """While this holds, what transformers takes for the depth of a cache is the decoder's, not the encoder's."""
+        config = self.backbone.config
+        depth, config.num_layers = config.num_layers, self.depth
+        try:
+            yield
+        finally:
+            config.num_layers = depth
 
     def _cache(self) -> EncoderDecoderCache:
         """An empty cache; what transformers makes itself is too short where the decoder is deeper than the encoder."""

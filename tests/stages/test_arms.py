@@ -8,7 +8,8 @@ from calm_bench.decoding import Decoder, Rule
 from calm_bench.decoding.native.executor import READINGS
 from calm_bench.models import EarlyExitT5, load
 from calm_bench.stages import peers
-from calm_bench.stages.arms import generate_arms, int8_arm, peer_arms, read_arm, rule_arm
+from calm_bench.stages.arms import CACHES, generate_arms, int8_arm, peer_arms, read_arm, rule_arm
+from tests.models_for_tests import random_t5
 
 LENGTH = 12
 
@@ -44,6 +45,15 @@ def test_all_arms_write_the_full_models_text(model: EarlyExitT5) -> None:
             assert list(timed.token_ids) == list(arm.expected[example]), arm.name
             assert timed.n_tokens == len(recorded[example])
             assert 0 < timed.encoder_seconds < timed.seconds or arm.name == "peer"
+
+
+@pytest.mark.parametrize(("encoder", "depth"), [(2, 4), (4, 2)])
+def test_every_cache_of_generate_writes_the_same_text(encoder: int, depth: int) -> None:
+    """On a CPU transformers does not compile, but makes the cache of which it would."""
+    model, source = random_t5(encoder=encoder, depth=depth), [5, 6, 7, 1]
+    texts = {tuple(model.generate(source, LENGTH, cache=cache)) for cache in CACHES}
+    assert len(texts) == 1
+    assert model.backbone.config.num_layers == encoder
 
 
 def test_a_cache_of_generate_that_does_not_run_is_a_line_and_no_arm(
