@@ -39,12 +39,11 @@ class Context:
 class Rows(Protocol):
     """The n rows that run through a layer, as far as the arithmetic asks about them."""
 
-    @property
-    def step(self) -> int:
-        """t - 1, the position that is being written."""
-
     def append(self, layer: int, keys_values: Tensor) -> tuple[Tensor, Tensor]:
         """Keep a layer's K and V of this step, (n, 2, H, d_kv); all so far, (n, H, t, d_kv) each."""
+
+    def bias(self, by_distance: Tensor) -> Tensor:
+        """Towards those t positions, (1, H, 1, t), of the bias by distance, (1, H, 1, N): N - 1 first, 0 last."""
 
     def spread(self, queries: Tensor) -> Tensor:
         """(n, H, d_kv) as (E, H, w, d_kv): the rows of an example side by side."""
@@ -69,8 +68,7 @@ class Layers:
 
         qkv = linear(normed(self._weights, x), w.qkv).view(-1, 3, heads, d_kv)  # (n, 3, H, d_kv)
         keys, values = rows.append(layer, qkv[:, 1:])  # (n, H, t, d_kv)
-        bias = self._bias[..., -rows.step - 1 :]  # (1, H, 1, t)
-        mixed = attend(qkv[:, 0, :, None], keys, values, bias)  # (n, H, 1, d_kv)
+        mixed = attend(qkv[:, 0, :, None], keys, values, rows.bias(self._bias))  # (n, H, 1, d_kv)
         x = addmm(x, mixed.reshape(len(x), -1), w.out)  # (n, d)
 
         query = linear(normed(self._weights, x), w.cross_query).view(-1, heads, d_kv)  # (n, H, d_kv)

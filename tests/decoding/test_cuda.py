@@ -13,7 +13,7 @@ from calm_bench.choices import StateCopying
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.decoding.cuda import executor as cuda_executor
 from calm_bench.decoding.cuda.encoder import LONGEST
-from calm_bench.decoding.cuda.executor import COPIED_BYTES, Cuda
+from calm_bench.decoding.cuda.executor import COPIED_BYTES, Cuda, no_kernels
 from calm_bench.decoding.cuda.tiles import Shares, Tiles, block, power_of_two
 from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows
 from calm_bench.decoding.encoder import encode
@@ -99,6 +99,17 @@ def test_sources_of_any_length_share_the_encoders_memory() -> None:
         expected = encode(weights, [source]).keys_values[:, :, 0]
         torch.testing.assert_close(found.cpu(), expected, atol=2e-5, rtol=2e-5)
     assert sorted(executor._encoder._graphs) == [16, 32, 48, LONGEST], "one graph a padded length, none beyond"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["exit_state", "first_state", "projected_kv", "true_state"])
+def test_without_triton_torch_is_captured(kind: StateCopying, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_executor, "find_spec", lambda name: None)
+    model, sources = random_t5(6), random_sources(5, 3)
+    rules = [Rule.full(), Rule.static(2), *copying_rules(kind)]
+    executor = Cuda(on_gpu(model), torch.float32)
+    generations = executor.run(executor.encode(sources), rules, 12)
+    assert compare(model, generations, sources, rules, 12) <= 1
 
 
 @pytest.mark.gpu
@@ -196,21 +207,19 @@ def test_a_model_on_the_cpu_is_refused_with_a_word() -> None:
     assert Cuda.unavailable(random_t5(), torch.float32) == "it needs an NVIDIA GPU, and the model is on cpu"
 
 
-def test_what_is_missing_on_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    model = random_t5()
-    monkeypatch.setattr(EarlyExitT5, "device", torch.device("cuda"))
+def test_what_kernels_miss_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cuda_executor, "PYTHON_HEADER", tmp_path)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(cuda_executor, "which", lambda name: name)
     monkeypatch.setattr(cuda_executor, "find_spec", lambda name: None)
-    assert Cuda.unavailable(model, torch.float32) == "triton is not installed"
+    assert no_kernels("relu") == "triton is not installed"
     monkeypatch.setattr(cuda_executor, "find_spec", lambda name: name)
-    assert Cuda.unavailable(model, torch.float32) is None
+    assert no_kernels("relu") is None
+    assert no_kernels("tanh") == "none is written for the activation tanh"
     monkeypatch.setattr(cuda_executor, "which", lambda name: None)
-    assert Cuda.unavailable(model, torch.float32) == "triton needs a C compiler and Python's header files"
+    assert no_kernels("relu") == "triton needs a C compiler and Python's header files"
     monkeypatch.setenv("CC", "cc")
-    monkeypatch.setattr(EarlyExitT5, "activation", "tanh")
-    assert Cuda.unavailable(model, torch.float32) == "it has no kernel for the activation tanh"
+    assert no_kernels("relu") is None
 
 
 def test_tiles_cover_every_position_and_every_token_of_the_vocabulary() -> None:

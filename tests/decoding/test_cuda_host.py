@@ -9,7 +9,7 @@ from calm_bench.decoding.cuda import session
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.measures import Classifier, Entropy, MaxProb, MlpClassifier, Softmax, State
 from tests.decoding.conftest import compare, shared_t5
-from tests.decoding.launches_in_torch import CudaInTorch
+from tests.decoding.recorded_launches import CudaInTorch
 from tests.models_for_tests import random_sources, random_t5
 
 MEASURES = (State(), Classifier(), MlpClassifier(256), Softmax(), MaxProb(), Entropy())

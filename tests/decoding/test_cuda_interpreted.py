@@ -1,4 +1,7 @@
-"""The kernels by Triton's interpreter, on a CPU: the tokens and exit layers of the definition, on a small model."""
+"""The kernels by Triton's interpreter, on a CPU: the tokens and exit layers of the definition, on a small model.
+
+TRITON_INTERPRET=1 python -m pytest tests/decoding/test_cuda_interpreted.py
+"""
 
 import os
 
@@ -8,11 +11,12 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed: it comes with torch where torch comes with CUDA")
 if torch.cuda.is_available():
     pytest.skip("the kernels themselves run here, in test_cuda.py", allow_module_level=True)
-os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are imported
+if os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("TRITON_INTERPRET=1 must be set before anything imports Triton", allow_module_level=True)
 
 from calm_bench.decoding import Decay, Rule
 from calm_bench.decoding.cuda import executor as cuda_executor
-from calm_bench.decoding.cuda.executor import Cuda
+from calm_bench.decoding.cuda.executor import Cuda, no_kernels
 from calm_bench.decoding.state_copying import KINDS
 from calm_bench.measures import Classifier, Entropy, MaxProb, MlpClassifier, Softmax, State
 from tests.decoding.conftest import compare
@@ -33,6 +37,7 @@ def test_interpreted_kernels_decode_what_the_definition_says(
     gated: bool, rules: list[Rule], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cuda_executor, "SHORTEST_SOURCE", 64)
+    assert no_kernels("relu") is None
     model, sources = random_t5(6, encoder=1, depth=3, gated=gated, d_model=12), random_sources(3, 1)
     executor = Cuda(model, torch.float32)
     generations = executor.run(executor.encode(sources), rules, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from torch import Tensor
 from calm_bench.decoding.cuda.buffers import Buffers
 from calm_bench.decoding.cuda.encoder import Encoder
 from calm_bench.decoding.cuda.graphs import Graphs
+from calm_bench.decoding.cuda.launches_in_torch import LaunchesInTorch
 from calm_bench.decoding.cuda.session import Session
 from calm_bench.decoding.cuda.tiles import SHORTEST_SOURCE, SHORTEST_TEXT, Tiles, power_of_two
 from calm_bench.decoding.cuda.weight_rows import ACTIVATIONS, WeightRows
@@ -27,13 +29,15 @@ from calm_bench.models.model import EarlyExitModel
 if TYPE_CHECKING:
     from calm_bench.decoding.cuda.launches import Launches
 
+log = logging.getLogger(__name__)
+
 PYTHON_HEADER = Path(get_path("include")) / "Python.h"
 COPIED_BYTES = 1 << 29  # far more than any cache holds
 MEASURES: tuple[type[Measure], ...] = (State, Classifier, MlpClassifier, Softmax, MaxProb, Entropy)  # with kernels
 
 
 class Cuda:
-    """Rules whose exits Triton kernels decide or need not decide, on an NVIDIA GPU.
+    """Rules whose exits Triton kernels decide or need not decide, on an NVIDIA GPU; without kernels, torch does.
 
     Attributes:
         weight_bytes: of weights that were read, as `CountsWeights` has it; without layers launched for nothing.
@@ -47,6 +51,11 @@ class Cuda:
         self._encoder = Encoder(self._weights)
         self._session: Session | None = None
         self.weight_bytes = 0
+        self._no_kernels = no_kernels(model.activation)
+        if self._no_kernels and model.device.type == "cuda":
+            log.info(
+                "the cuda executor captures torch's operations, which are slower than its kernels: %s", self._no_kernels
+            )
 
     @classmethod
     def unavailable(cls, model: EarlyExitModel, dtype: torch.dtype) -> str | None:
@@ -54,12 +63,6 @@ class Cuda:
             return f"it needs an NVIDIA GPU, and the model is on {model.device}"
         if model.family != "t5":
             return "it knows T5 alone"
-        if find_spec("triton") is None:
-            return "triton is not installed"
-        if not (os.environ.get("CC") or which("gcc") or which("clang")) or not PYTHON_HEADER.exists():
-            return "triton needs a C compiler and Python's header files"
-        if model.activation not in ACTIVATIONS:
-            return f"it has no kernel for the activation {model.activation}"
         return None
 
     def refuses(self, rule: Rule) -> str | None:
@@ -120,7 +123,20 @@ class Cuda:
             self._session = held = Session(buffers, graphs, self._weights.tokens.ends)
         return held
 
-    def _launches(self, tiles: Tiles, buffers: Buffers) -> Launches:
+    def _launches(self, tiles: Tiles, buffers: Buffers) -> Launches | LaunchesInTorch:
+        if self._no_kernels:
+            return LaunchesInTorch(self._weights, buffers)
         from calm_bench.decoding.cuda.launches import Launches  # imports triton, which is not everywhere
 
         return Launches(self._rows, tiles, buffers, self._weights.tokens.start)
+
+
+def no_kernels(activation: str) -> str | None:
+    """Why no kernels can be had here for a model with this activation, in words that follow a colon; or None."""
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    if not (os.environ.get("CC") or which("gcc") or which("clang")) or not PYTHON_HEADER.exists():
+        return "triton needs a C compiler and Python's header files"
+    if activation not in ACTIVATIONS:
+        return f"none is written for the activation {activation}"
+    return None

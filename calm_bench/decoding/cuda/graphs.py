@@ -15,6 +15,7 @@ from calm_bench.measures import Measure
 
 if TYPE_CHECKING:  # it imports triton, which is not everywhere
     from calm_bench.decoding.cuda.launches import Launches
+    from calm_bench.decoding.cuda.launches_in_torch import LaunchesInTorch
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class LayerGraphs:
 class Graphs:
     """Graphs of one set of buffers' launches; those of a rule are captured when it is first used, between texts."""
 
-    def __init__(self, launches: Launches, depth: int, device: torch.device) -> None:
+    def __init__(self, launches: Launches | LaunchesInTorch, depth: int, device: torch.device) -> None:
         self._launches, self._depth, self._device = launches, depth, device
         self._of_tokens: dict[tuple[object, ...], TokenGraphs] = {}
         self._of_layers: dict[tuple[object, ...], LayerGraphs] = {}

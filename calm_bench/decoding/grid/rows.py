@@ -63,6 +63,10 @@ class Rows:
         """Write a layer's K and V, (n, 2, H, d_kv); all so far, (n, H, step + 1, d_kv) each."""
         return self.cache.append(layer, self.slots, self.step, keys_values)
 
+    def bias(self, by_distance: Tensor) -> Tensor:
+        """Towards the step + 1 positions so far, (1, H, 1, step + 1), of the bias by distance, the longest first."""
+        return by_distance[..., -self.step - 1 :]
+
     def spread(self, queries: Tensor) -> Tensor:
         """Queries (n, H, d_kv) as (E, H, width, d_kv): the rows of an example share its encoder states uncopied."""
         if self.filling is None:
