@@ -98,8 +98,9 @@ def test_trainer_trains_by_captured_steps_as_by_its_own(tmp_path: Path, monkeypa
 
 
 @pytest.mark.gpu
-def test_captured_steps_on_a_gpu_train_as_plain_ones(tmp_path: Path) -> None:
-    changes = {"exit_simulation": 0.0, "steps": 12, "evaluate_every": 6, "gradient_accumulation": 2}
+@pytest.mark.parametrize("bf16", [False, True])
+def test_captured_steps_on_a_gpu_train_as_plain_ones(bf16: bool, tmp_path: Path) -> None:
+    changes = {"exit_simulation": 0.0, "steps": 12, "evaluate_every": 6, "gradient_accumulation": 2, "bf16": bf16}
     trained, losses = [], []
     for compile in (False, True):
         model, rows = model_and_rows(dropout=0.0)
@@ -109,7 +110,8 @@ def test_captured_steps_on_a_gpu_train_as_plain_ones(tmp_path: Path) -> None:
         history = fine_tune(model, rows, rows[:8], settings, score=last_weight, folder=folder, seed=0)
         trained.append(model.backbone.state_dict())
         losses.append(curves.losses("model", history)["loss"].to_numpy())
-    for name, value in trained[0].items():
-        torch.testing.assert_close(trained[1][name], value, rtol=1e-2, atol=1e-3)
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=5e-2 if bf16 else 1e-3)
     assert all(map(math.isfinite, losses[1]))
+    if not bf16:
+        for name, value in trained[0].items():
+            torch.testing.assert_close(trained[1][name], value, rtol=1e-2, atol=1e-3)
