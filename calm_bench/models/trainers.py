@@ -30,6 +30,7 @@ from calm_bench.models.stopping_loss import Predictions, StoppingLoss, predictio
 from calm_bench.progress import waiting
 
 Score = Callable[[EarlyExitModel], float]
+LOWEST = torch.finfo(torch.bfloat16).min  # finite in bfloat16, too
 
 
 class EndsAtNan(Trainer):
@@ -148,11 +149,14 @@ class MultiExitTrainer(ReadsByLength, Seq2SeqTrainer):
 
 
 def _with_whole_masks(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A batch with attention's own masks, (B, 1, 1, S) and (1, 1, T, T): transformers looks at what others hold."""
-    length = inputs["labels"].shape[1]
-    causal = torch.ones(length, length, device=inputs["labels"].device, dtype=torch.bool).tril()
-    there = inputs["attention_mask"].bool()
-    return {**inputs, "attention_mask": there[:, None, None], "decoder_attention_mask": causal[None, None]}
+    """A batch with attention's own masks, (B, 1, 1, S) and (1, 1, T, T): transformers looks at what others hold.
+
+    They are added to the scores, which all its releases can do.
+    """
+    length, there = inputs["labels"].shape[1], inputs["attention_mask"].bool()
+    causal = torch.ones(length, length, device=there.device, dtype=torch.bool).tril()
+    source, text = (torch.zeros(seen.shape, device=seen.device).masked_fill(~seen, LOWEST) for seen in (there, causal))
+    return {**inputs, "attention_mask": source[:, None, None], "decoder_attention_mask": text[None, None]}
 
 
 class ClassifierTrainer(ReadsByLength):
