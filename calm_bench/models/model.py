@@ -12,7 +12,8 @@ comes next, and has these places to fill in; nothing else names a family.
   spread over their examples for the context's part, and the two parts are joined by their log-sum-exp.
 - `read`, `embed` and `run_layer`: a layer in transformers' modules, one position, no cache. `decoding/reference.py`
   defines early exits on them, and every executor is held equal to it.
-- `models/loss.py: layer_logits` and `models/exit_simulation.py: frozen_above`, which training reads T5's modules by.
+- `models/loss.py: layer_logits`, `models/exit_simulation.py: frozen_above` and `models/trainers.py: _with_whole_masks`,
+  which training reads T5's modules by.
 - `cost/flops.py`: a count beside `t5`, from its own `shape`.
 - Executors that write the arithmetic out for T5 (`native`, `cuda`) say in `unavailable` that they do not know it; the
   control of `grid`, rules, measures, state copying, stages and records stay as they are.

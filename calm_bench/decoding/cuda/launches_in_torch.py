@@ -26,6 +26,7 @@ class LaunchesInTorch:
         self._weights, self._buffers = weights, buffers
         self._confidences = torch.empty_like(buffers.confidences, device=weights.device)
         self._written = torch.empty_like(buffers.written, device=weights.device)
+        self._known = torch.zeros(weights.depth + 1, dtype=torch.int64, device=weights.device)  # each layer's token
         self._positions = torch.arange(buffers.positions + 1, device=weights.device)
         self._source_positions = torch.arange(buffers.source_positions, device=weights.device)
         self._padding = torch.zeros(1, 1, 1, buffers.source_positions, device=weights.device)
@@ -66,15 +67,18 @@ class LaunchesInTorch:
         b = self._buffers
         visit = Visit(layer, b.states[layer][None], b.states[layer - 1][None], self._head, self._weights.learned)
         self._confidences[:, layer - 1].index_copy_(0, self._position, measure.confidence(visit).float())
+        if measure.needs_logits:
+            self._known[layer : layer + 1] = visit.best
         b.confidences.copy_(self._confidences, non_blocking=True)
 
     def find_agreeing_layer(self) -> None:
         """Set the exit layer to the oracle's; all layers have run."""
-        tokens = self._head(self._buffers.states[1:]).argmax(-1)
+        tokens = self._known[1:]
+        tokens.copy_(self._head(self._buffers.states[1:]).argmax(-1))
         self._buffers.exit_layer.copy_((tokens == tokens[-1]).int().argmax() + 1)
 
     def leave(self, layer: int | None, copying: StateCopying, *, token_known: bool) -> None:
-        """As `Launches.leave`; the head is applied in any case, whether or not the token is known."""
+        """As `Launches.leave`."""
         w, b = self._weights, self._buffers
         exit_layer = (b.exit_layer if layer is None else b.layers[layer, :1]).long()
         state = b.states[exit_layer]
@@ -86,7 +90,8 @@ class LaunchesInTorch:
                     self._fill(above, keys_values(w, above, source)[0], skipped=exit_layer < above)
                 case "projected_kv":
                     self._fill(above, self._held(b.cache[exit_layer - 1][0]), skipped=exit_layer < above)
-        token, is_broken = self._head(state).argmax(-1), state.isnan().any()
+        token = self._known[exit_layer] if token_known else self._head(state).argmax(-1)
+        is_broken = state.isnan().any()
         self._written.index_copy_(0, self._position, (exit_layer << 32) + torch.where(is_broken, BROKEN, token))
         b.written.copy_(self._written, non_blocking=True)
         b.position += 1
