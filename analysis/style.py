@@ -175,4 +175,4 @@ def caption(frame: pd.DataFrame, *more: str, width: float = COLUMN) -> str:
 
 def wrapped(text: str, width: float = COLUMN) -> str:
     """A text in lines that a title of that width, in inches, can hold."""
-    return textwrap.fill(text, int(48 * width / COLUMN))
+    return textwrap.fill(text, int(44 * width / COLUMN))

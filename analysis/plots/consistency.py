@@ -13,7 +13,7 @@ from analysis.trials import DELTAS, trials
 from calm_bench.calibration.promise import Objective
 from calm_bench.errors import InputError
 
-LOSSES = {"textual": "distance (0 to 1: 1 - {})", "risk": "score lost ({}, 0 to 1)"}
+LOSSES = {"textual": "distance\n1 - {}, 0 to 1", "risk": "score lost\n{}, 0 to 1"}
 
 
 def consistency(frame: pd.DataFrame, objective: str, *, similarity: str = "similarity") -> Figure:
