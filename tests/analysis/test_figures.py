@@ -157,7 +157,7 @@ def test_consistency_shows_trial_means_and_the_diagonal(part: Records) -> None:
     np.testing.assert_allclose(lines(top)["state"][1], means["test_loss"])
     np.testing.assert_allclose(lines(bottom)["state"][1], means["mean_exit_layer"])
     np.testing.assert_allclose(*lines(top)["allowed"])
-    assert "50 trials" in top.get_title(loc="left")
+    assert "50 trials" in " ".join(top.get_title(loc="left").split())
     with pytest.raises(InputError, match="objective=harm"):
         analysis.consistency(part.certificates, "harm")
 
