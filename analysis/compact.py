@@ -1,7 +1,8 @@
 """`python -m analysis.compact RUNS --out DIR`: records small enough to publish, with every number and no text.
 
 Texts of a data set may be measured without being anybody's to pass on, and tokens are most of a record. What is left
-reads as any record does: all tables and figures but those that show texts, and new promises at another δ or ε.
+reads as any record does: all tables and figures but those that show texts, and new promises at another δ or ε. Scores
+and losses of single texts are rounded to seven digits, float32's: the other nine are a fifth of such a record.
 """
 
 import argparse
@@ -21,13 +22,14 @@ from calm_bench import console
 from calm_bench.errors import InputError
 from calm_bench.records import tables
 from calm_bench.records.atomic import make_folder, replacing
-from calm_bench.records.schema import SCHEMAS
 from calm_bench.records.store import RUN_FILE
 
 LEFT_OUT = ("tokens",)
 LEVEL = 19  # of zstd: slow, and once
 BLANK: dict[str, dict[str, Any]] = {"examples": {"source": "", "references": []}, "generations": {"prediction": ""}}
 """Columns that hold texts, by their table, and what stands there instead."""
+ROUNDED = {"generations": ("score", "textual_loss", "risk_loss")}
+"""Columns of float64 whose values are rounded to float32, by their table."""
 
 
 def compact(run: Finished, out: Path) -> Path:
@@ -42,7 +44,7 @@ def compact(run: Finished, out: Path) -> Path:
     entries = {}
     for name in kept:
         table = run.record.table(name)
-        file = tables.write(folder / f"{name}.parquet", table.columns, _without_texts(name, table), LEVEL)
+        file = tables.write(folder / f"{name}.parquet", table.columns, _for_publishing(name, table), LEVEL)
         entries[name] = [vars(file)]
     about = {
         **run.about,
@@ -69,14 +71,18 @@ def _without_folders(config: dict[str, Any]) -> dict[str, Any]:
     return {name: last(group) for name, group in config.items()} | {"runs_dir": Path(str(config.get("runs_dir"))).name}
 
 
-def _without_texts(name: str, table: tables.Table) -> Iterator[pa.Table]:
+def _for_publishing(name: str, table: tables.Table) -> Iterator[pa.Table]:
     for batch in table.batches():
         part = pa.Table.from_batches([batch])
         for column, blank in BLANK.get(name, {}).items():
-            place = part.schema.get_field_index(column)
-            values = pa.array([blank] * len(part), SCHEMAS[name].field(column).type)
-            part = part.set_column(place, SCHEMAS[name].field(column), values)
+            part = _with(part, column, pa.array([blank] * len(part), part.schema.field(column).type))
+        for column in ROUNDED.get(name, ()):
+            part = _with(part, column, part[column].cast(pa.float32()).cast(pa.float64()))
         yield part
+
+
+def _with(part: pa.Table, column: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return part.set_column(part.schema.get_field_index(column), part.schema.field(column), values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

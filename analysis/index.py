@@ -8,7 +8,6 @@ from typing import Any
 from analysis import outputs, report
 from analysis.load import Records
 from analysis.output import Output
-from calm_bench.progress import waiting
 
 
 def draw(
@@ -28,8 +27,7 @@ def draw(
     files = (file for entry in made for file in entry.files)
     page = outputs.state_of(records, *missing, *records.notes, *files, *linked)
     if before["page"] != page or not (out / "index.html").exists():
-        with waiting("writing the report"):
-            report.write(records, out / "index.html", missing, made)
+        report.write(records, out / "index.html", missing, made, processes)
     index = {
         "page": page,
         "runs": records.runs.drop(columns=["promises", "config"]).to_dict("records"),

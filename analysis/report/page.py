@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import answers, plots, pooling, rules, scopes, tables
+from analysis import answers, in_parallel, plots, pooling, rules, scopes, tables
 from analysis.load import Records
 from analysis.outputs import Made
 from analysis.report.drawing import inline_svg
@@ -22,30 +22,33 @@ from analysis.report.gallery import sections
 from analysis.report.promises import Tolerance, over_runs, tolerances, verdict
 from analysis.report.slider import slider
 from analysis.tables.scores import not_better
+from calm_bench import progress
 from calm_bench.errors import InputError
 
 TERMS = ("ε", "ε covers", "method", "n")  # of a promise; where all share them, its head says it
 
 
-def write(records: Records, path: Path, missing: list[str], made: Sequence[Made] = ()) -> None:
+def write(records: Records, path: Path, missing: list[str], made: Sequence[Made] = (), processes: int = 1) -> None:
     """Write the page: slider, promises, frontier, certified thresholds and the explorer, per group; figures and tables.
 
     missing: what the runs lack, in words. made: what lies beside the page. Both are what `outputs.make` gives.
+    processes: that work on groups at the same time.
 
     Raises:
         OSError: `path` cannot be written.
     """
     parts = scopes.groups(records) or {group: records.of(group) for group in records.groups}
-    data = [payload(part.one(), group, MAX_BYTES // len(parts)) for group, part in parts.items()]
+    most = MAX_BYTES // len(parts)
+    told = in_parallel.each(lambda one: _told(*one, most, path.parent), list(parts.items()), processes)
+    groups, data, sliders = zip(*progress.each(told, len(parts), "report", "group"), strict=True)
     script = "".join(map(_asset, ("page.js", "slider.js", "sides.js", "explorer.js")))
-    sliders = [slider(part.one()) for part in parts.values()]
     page = (
         _environment()
         .get_template("page.html.j2")
         .render(
             title=_title(records),
             answers=answers.answered(records),
-            groups=[_group(part, explored, path.parent) for part, explored in zip(parts.values(), data, strict=True)],
+            groups=groups,
             data={"groups": data, "sliders": sliders},
             comparable=sum(table is not None for table in sliders) > 1,
             sections=sections(made, path.parent),
@@ -58,6 +61,14 @@ def write(records: Records, path: Path, missing: list[str], made: Sequence[Made]
         )
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _told(
+    name: str, part: Records, most: int, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+    """What the page says of one group, the texts of its explorer in `most` bytes, and its slider."""
+    explored = payload(part.one(), name, most)
+    return _group(part, explored, folder), explored, slider(part.one())
 
 
 def _title(records: Records) -> str:

@@ -8,6 +8,8 @@ If the true mean is at least `mean` no strategy makes money on average, so by Vi
 reaches 1 / epsilon with probability at most epsilon. Much capital is evidence that the true mean is below `mean`.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -26,10 +28,14 @@ def log_capital(losses: FloatArray, mean: float | FloatArray, level: float) -> F
     Grows with `mean`. The examples are bet on in a fixed shuffled order, because data files are often sorted (by
     length, say) and a gambler who meets the easy examples first would win for no reason.
     """
-    n = losses.shape[-1]
-    shuffled = losses[..., np.random.default_rng(0).permutation(n)]
+    shuffled = losses[..., _order(losses.shape[-1])]
     steps = np.log1p(-bets(shuffled, level) * (shuffled - np.asarray(mean)[..., np.newaxis]))
     return np.asarray(np.cumsum(steps, axis=-1).max(axis=-1))
+
+
+@lru_cache(maxsize=8)
+def _order(n: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(n)
 
 
 def bets(losses: FloatArray, level: float) -> FloatArray:

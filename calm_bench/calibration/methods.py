@@ -1,7 +1,7 @@
 """Four ways to say which thresholds keep the mean loss at most delta, and what each of them promises.
 
-Every method judges `losses` (K, n) on each of `parts` (trials, n), the examples it may calibrate on. A new method is a
-class below `Method` with its three members; `certify` and `trials` take an object as well as a name.
+Every method judges `losses` (K, n) on each of `parts` (trials, n), the examples it may calibrate on, as many in each. A
+new method is a class below `Method` with its three members; `certify` and `trials` take an object as well as a name.
 """
 
 from collections.abc import Callable
@@ -85,11 +85,13 @@ class UpperConfidenceBound(Method):
 
     def judge(self, losses: FloatArray, parts: BoolArray, delta: float, epsilon: float) -> Verdict:
         accepted = np.zeros((len(parts), len(losses)), np.bool_)
-        for part, row in zip(parts, accepted, strict=True):
-            for place, own in enumerate(losses[:, part]):  # one by one, for what follows a failure need not be known
-                row[place] = pvalues.wsr(own, delta, level=epsilon) <= epsilon
-                if not row[place]:
-                    break
+        going = np.arange(len(parts))  # trials that have accepted all so far: what follows a failure need not be known
+        for place, all_losses in enumerate(losses):
+            own = np.stack([all_losses[parts[trial]] for trial in going])
+            going = going[pvalues.wsr(own, delta, level=epsilon) <= epsilon]
+            if not len(going):
+                break
+            accepted[going, place] = True
         return Verdict(accepted, None)
 
 

@@ -1,5 +1,7 @@
 """Which examples a threshold is calibrated on: one boolean row over the n examples per trial."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from calm_bench.calibration.checks import BoolArray, FloatArray, check_open_probability
@@ -26,8 +28,15 @@ def random_parts(n: int, n_trials: int, fraction: float, seed: int) -> BoolArray
             f"calibration_fraction={fraction} of n={n} examples: leaves calibration or test empty; take more examples, "
             "or no trials (calibration.trials=0)"
         )
+    return _drawn(n, n_trials, size, seed)
+
+
+@lru_cache(maxsize=8)  # every measure, objective and tolerance of a run asks for the same
+def _drawn(n: int, n_trials: int, size: int, seed: int) -> BoolArray:
     first = np.tile(np.arange(n) < size, (n_trials, 1))
-    return np.random.default_rng(seed).permuted(first, axis=1)
+    drawn = np.random.default_rng(seed).permuted(first, axis=1)
+    drawn.setflags(write=False)
+    return drawn
 
 
 def part_totals(values: FloatArray, parts: BoolArray) -> FloatArray:

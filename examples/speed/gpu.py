@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from shape import SHAPES, leaving_at, random_model
+from shape import ASSETS, SHAPES, leaving_at, random_model
 
-import calm_bench
 from calm_bench.cost.seconds import Arm, Source, Timed, clock, time_arms
 from calm_bench.decoding import Decay, Decoder, Rule
 from calm_bench.measures import Classifier, Measure, MlpClassifier, Softmax, State
@@ -29,7 +28,6 @@ from calm_bench.models import load
 from calm_bench.stages.arms import CACHES, generate_arms, read_arm, rule_arm
 
 MEASURES = (State(), Classifier(), MlpClassifier(256), Softmax())
-ASSETS = Path(calm_bench.__file__).parent / "assets"
 PROMPT, LONGEST = "translate English to French: ", 48
 
 

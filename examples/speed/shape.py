@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
+import calm_bench
 from analysis.answers.speed import NOTE, rows
 from calm_bench.console import aligned
 from calm_bench.cost import speed
@@ -28,6 +30,7 @@ from calm_bench.models.mlp_classifier import MlpClassifier
 from calm_bench.stages.arms import peer_arms, read_arm, rule_arm
 from calm_bench.stages.decode import rules_table
 
+ASSETS = Path(calm_bench.__file__).parent / "assets"
 SHAPES = {
     "tiny": {"d_model": 64, "d_kv": 16, "num_heads": 4, "d_ff": 128, "num_layers": 2, "vocab_size": 5000},
     "small": {"d_model": 512, "d_kv": 64, "num_heads": 6, "d_ff": 1024, "num_layers": 8, "vocab_size": 32128},
@@ -53,7 +56,7 @@ def _random_model(shape: str) -> EarlyExitT5:
         eos_token_id=1,
     )
     backbone = T5ForConditionalGeneration(config).eval()
-    tokenizer = load("calm_bench/assets/model").tokenizer
+    tokenizer = load(str(ASSETS / "model")).tokenizer
     head = torch.randn(config.vocab_size, config.d_model) * config.d_model**-0.5 * 3
     head[1] = head[len(tokenizer) :] = 0  # never the best: end-of-sequence, and what the tokenizer has no name for
     backbone.lm_head.weight = torch.nn.Parameter(head)

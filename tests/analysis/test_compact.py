@@ -28,8 +28,11 @@ def test_no_text_is_left_and_every_number_is(both: tuple[Run, Run]) -> None:
     assert [name for name in whole.tables if name not in small.tables] == ["tokens"]
     for name in small.tables:
         left_out = texts.get(name, [])
+        seven_digits = ["score", "textual_loss", "risk_loss"] if name == "generations" else []
         frames = [run.read(name).drop(columns=left_out) for run in (whole, small)]
-        pd.testing.assert_frame_equal(*frames)
+        pd.testing.assert_frame_equal(*(frame.drop(columns=seven_digits) for frame in frames))
+        for column in seven_digits:
+            pd.testing.assert_series_equal(frames[0][column].astype("float32").astype("float64"), frames[1][column])
         for column in left_out:
             assert not small.read(name)[column].map(len).any()
     words = set("".join(whole.read("examples")["source"]).split())

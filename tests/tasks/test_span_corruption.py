@@ -1,12 +1,17 @@
 """Span corruption: a source and its target are the text, taken apart."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calm_bench.tasks.span_corruption import corrupt
+from tests import cli
 
 from .conftest import Build, Folder
 
@@ -48,3 +53,19 @@ def test_a_row_is_cut_alike_whenever_it_is_read_and_a_long_one_gives_a_window(bu
         words = put_back(example.source, example.target)
         assert " ".join(words) in text
         assert len(words) in (250, 3)
+
+
+def test_texts_to_pre_train_on_stand_in_no_other_split_and_twice(tmp_path: Path) -> None:
+    texts = [f"text {number}" for number in range(310)]
+    for split, rows in (("train", [*texts, texts[0]]), ("validation", texts[1:2]), ("test", texts[2:4])):
+        pd.DataFrame({"context": rows}).to_parquet(tmp_path / f"{split}.parquet")
+    script = cli.ROOT / "examples" / "pretraining_texts.py"
+    words = [sys.executable, str(script), f"{tmp_path}:context", "--out", str(tmp_path / "texts")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path / 'texts'}: 7 texts twice, 300 held out\n"
+    train, held_out = (
+        pd.read_parquet(tmp_path / "texts" / f"{split}.parquet")["text"] for split in ("train", "validation")
+    )
+    assert set(train) | set(held_out) == set(texts) - set(texts[1:4])
+    assert not set(train) & set(held_out)
+    assert train.value_counts().eq(2).all()
