@@ -1,12 +1,16 @@
 """Tables, figures and the report, from the records of finished runs alone: no model, no torch."""
 
+import os
 import sys
 from contextlib import nullcontext
 
 from calm_bench.starting import starting
 
 # `python -m` imports this before anything of the command; whoever imports it in a notebook keeps what it holds.
-with starting() if sys.argv[:1] == ["-m"] else nullcontext():
+_COMMAND = sys.argv[:1] == ["-m"]
+if _COMMAND:  # several processes draw, and multiply small matrices: threads of each would only wait for one another
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+with starting() if _COMMAND else nullcontext():
     from analysis.example import example
     from analysis.index import draw
     from analysis.load import Records, load

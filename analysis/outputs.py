@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from analysis import in_parallel, style, tables
@@ -144,8 +145,11 @@ def save(fig: Figure, out: Path, stem: str) -> tuple[str, ...]:
     """Write the figure as PNG and SVG; the file names. The SVG carries no date, so equal records give equal files."""
     with style.context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a text of a model may hold any letter
+        fig.set_dpi(rcParams["savefig.dpi"])
+        if layout := fig.get_layout_engine():
+            layout.execute(fig)
+            fig.set_layout_engine(None)  # savefig would draw the whole figure once more to lay it out
         fig.savefig(out / f"{stem}.png")
-        fig.set_layout_engine(None)  # laid out by the first; "none" would draw it once more to lay nothing out
         fig.savefig(out / f"{stem}.svg", metadata={"Date": None})
     return f"{stem}.png", f"{stem}.svg"
 
