@@ -62,13 +62,11 @@ def make(
         files = save(threshold_decay(), out, "threshold-decay")
     made = [Made("threshold-decay", "Decayed threshold (formula)", "Fig. 2b", files, (), "threshold-decay")]
     missing: list[str] = []
-    known: dict[Scope, Parts] = {}
+    parts = parts_of(records, (*CATALOGUE, *more))
     todo: list[tuple[Output, str, Records]] = []
     for output in (*CATALOGUE, *more):
-        if output.scope not in known:
-            known[output.scope] = output.scope(records)
-        todo += [(output, label, part) for label, part in known[output.scope].items()]
-        if not known[output.scope] and output.absent:
+        todo += [(output, label, part) for label, part in parts[output.scope].items()]
+        if not parts[output.scope] and output.absent:
             missing.append(output.absent)
     entries = in_parallel.each(lambda one: _entry(*one, out, before or {}), todo, processes)
     for entry in progress.each(entries, len(todo), "draw", "output"):
@@ -78,6 +76,11 @@ def make(
         else:
             missing.append(entry)
     return made, missing
+
+
+def parts_of(records: Records, outputs: Sequence[Output]) -> dict[Scope, Parts]:
+    """The parts of the records that each scope of these outputs has: outputs of one scope share them."""
+    return {scope: scope(records) for scope in dict.fromkeys(output.scope for output in outputs)}
 
 
 def _entry(output: Output, label: str, part: Records, out: Path, before: Mapping[str, Made]) -> Made | str:

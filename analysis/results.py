@@ -15,7 +15,7 @@ from pathlib import Path
 from analysis.catalogue import CATALOGUE
 from analysis.load import Records, load
 from analysis.output import Output
-from analysis.outputs import name_of
+from analysis.outputs import name_of, parts_of
 from analysis.tables import Table
 from calm_bench import console
 from calm_bench.errors import InputError
@@ -47,10 +47,11 @@ def _tables(records: Records) -> dict[str, Callable[[], Table]]:
             raise InputError(f"{output.stem}: a figure, no table")
         return product
 
+    parts = parts_of(records, CATALOGUE)
     return {
         name_of(output, label): partial(made, output, part)
         for output in CATALOGUE
-        for label, part in output.scope(records).items()
+        for label, part in parts[output.scope].items()
     }
 
 

@@ -33,8 +33,12 @@ def describe() -> dict[str, Any]:
 
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far, in MB (10^6 bytes); GPU memory is not in it."""
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+    try:  # Linux's getrusage also counts what was resident when a parent forked, before this program was loaded
+        peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+        return round(int(peak.split()[1]) * 1024 / 1e6, 1)
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _cpu() -> str:

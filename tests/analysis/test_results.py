@@ -47,9 +47,10 @@ def test_the_published_tables_are_those_of_the_published_records(page: Path, ref
 def test_the_published_records_hold_no_texts_and_are_small(reference: Records) -> None:
     for run in reference.stored.values():
         assert not run.has("tokens")
-        assert not run.read("generations")["prediction"].str.len().any()
-        assert not run.read("examples")["source"].str.len().any()
-        assert not run.read("examples")["references"].map(len).any()
+        assert not run.record.read("generations", ["prediction"])["prediction"].str.len().any()
+        examples = run.record.read("examples", ["source", "references"])
+        assert not examples["source"].str.len().any()
+        assert not examples["references"].map(len).any()
     assert sum(file.stat().st_size for file in REFERENCE.rglob("*")) < 20e6
 
 
@@ -77,6 +78,6 @@ def test_with_and_without_pre_training_is_what_the_records_say(words: str, refer
 def of_full_model(reference: Records, group: str) -> "pd.Series[float]":
     """The full model's score of each example, 0..1, by the example's id."""
     (run,) = (run for run in reference.stored.values() if run.group == group)
-    rules, texts = run.read("rules"), run.read("generations")
-    full = texts[texts["rule"] == rules.loc[rules["kind"] == "full", "rule"].item()]
-    return full.set_index("example_id")["score"]
+    rules = run.read("rules")
+    texts = run.read("generations", rules=rules.loc[rules["kind"] == "full", "rule"])
+    return texts.set_index("example_id")["score"]

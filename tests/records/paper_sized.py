@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from calm_bench.records import exits, schema
+from calm_bench.records import environment, exits, schema
 from calm_bench.records.stage_cache import Chunks, StageCache
 from calm_bench.records.store import Run
 
@@ -190,8 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.step:
         globals()[options.step](options.folder, options.examples)
-        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        print(max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        print(max(1e6 * environment.peak_memory_mb() / 2**30, children))
         return 0
     too_much = False
     with tempfile.TemporaryDirectory() as scratch:
