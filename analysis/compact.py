@@ -1,8 +1,8 @@
-"""`python -m analysis.compact RUNS --out DIR`: records small enough to publish, with every number and no text.
+"""`python -m analysis.compact RUNS --out DIR`: records small enough to publish, with all numbers and no text.
 
 Texts of a data set may be measured without being anybody's to pass on, and tokens are most of a record. What is left
 reads as any record does: all tables and figures but those that show texts, and new promises at another δ or ε. Scores
-and losses of single texts are rounded to seven digits, float32's: the other nine are a fifth of such a record.
+and losses of single texts are rounded to seven digits, float32's: what is cut off is digits that do not compress.
 """
 
 import argparse

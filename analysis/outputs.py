@@ -148,7 +148,7 @@ def save(fig: Figure, out: Path, stem: str) -> tuple[str, ...]:
     """Write the figure as PNG and SVG; the file names. The SVG carries no date, so equal records give equal files."""
     with style.context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a text of a model may hold any letter
-        fig.set_dpi(rcParams["savefig.dpi"])
+        fig.set_dpi(rcParams["savefig.dpi"])  # for which it is laid out
         if layout := fig.get_layout_engine():
             layout.execute(fig)
             fig.set_layout_engine(None)  # savefig would draw the whole figure once more to lay it out

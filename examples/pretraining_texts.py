@@ -2,9 +2,9 @@
 
     python examples/pretraining_texts.py SQUAD:context DIALOGSUM:article SCITLDR:article --out TEXTS
 
-Each place is a folder with train.parquet and the splits that must stay unseen, and the column to read. TEXTS gets
-train.parquet, with each text twice, as what is cut out of it depends on its row, and validation.parquet, 300 texts that
-are held out.
+Each place is a folder as `task.path` takes it, with a train split and those that must stay unseen, and the column to
+read. TEXTS gets train.parquet, with each text twice, as what is cut out of it depends on its row, and
+validation.parquet, 300 texts that are held out.
 """
 
 import argparse
@@ -13,12 +13,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from calm_bench.errors import InputError
+from calm_bench.tasks import files
+
 HELD_OUT = 300
 
 
-def distinct(file: Path, column: str) -> list[str]:
-    """The texts of a file, each once, in their order."""
-    return list(dict.fromkeys(pd.read_parquet(file, columns=[column])[column]))
+def texts_of(places: list[str]) -> list[str]:
+    """Each text of the training splits once, in their order. Raises InputError."""
+    texts: dict[str, None] = {}
+    unseen: set[str] = set()
+    for place in places:
+        folder, _, column = place.rpartition(":")
+        for split in {"train": None, **files.local_files(folder)}:
+            read = files.load(folder, None, None, split, (column,))[column]
+            if split == "train":
+                texts |= dict.fromkeys(read)
+            else:
+                unseen.update(read)
+    found = [text for text in texts if text not in unseen]
+    if len(found) <= HELD_OUT:
+        raise InputError(f"{len(found)} texts: must be more than the {HELD_OUT} that are held out")
+    return found
 
 
 def main() -> None:
@@ -26,15 +42,10 @@ def main() -> None:
     parser.add_argument("places", metavar="FOLDER:COLUMN", nargs="+")
     parser.add_argument("--out", metavar="TEXTS", type=Path, required=True)
     options = parser.parse_args()
-    texts: list[str] = []
-    unseen: set[str] = set()
-    for place in options.places:
-        folder, _, column = place.rpartition(":")
-        texts += distinct(Path(folder) / "train.parquet", column)
-        for split in ("validation", "test"):
-            if (file := Path(folder) / f"{split}.parquet").exists():
-                unseen.update(distinct(file, column))
-    texts = [text for text in dict.fromkeys(texts) if text not in unseen]
+    try:
+        texts = texts_of(options.places)
+    except InputError as error:
+        parser.error(str(error))
     shuffled = [texts[place] for place in np.random.default_rng(0).permutation(len(texts))]
     held_out, kept = shuffled[:HELD_OUT], shuffled[HELD_OUT:]
     options.out.mkdir(parents=True, exist_ok=True)

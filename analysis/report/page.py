@@ -40,7 +40,7 @@ def write(records: Records, path: Path, missing: list[str], made: Sequence[Made]
     parts = scopes.groups(records) or {group: records.of(group) for group in records.groups}
     most = MAX_BYTES // len(parts)
     told = in_parallel.each(lambda one: _told(*one, most, path.parent), list(parts.items()), processes)
-    groups, data, sliders = zip(*progress.each(told, len(parts), "report", "group"), strict=True)
+    groups, data, sliders = zip(*progress.each(told, len(parts), "write the report", "group"), strict=True)
     script = "".join(map(_asset, ("page.js", "slider.js", "sides.js", "explorer.js")))
     page = (
         _environment()

@@ -1,4 +1,4 @@
-"""A compact record has every number of the run, and none of its texts."""
+"""A compact record has all numbers of the run, those of single texts in seven digits, and none of its texts."""
 
 import json
 from pathlib import Path
