@@ -176,4 +176,5 @@ def caption(frame: pd.DataFrame, *more: str, width: float = COLUMN) -> str:
 def wrapped(text: str, width: float = COLUMN) -> str:
     """A text in lines that a title of that width, in inches, can hold. What has a value stands on its line: n = 500."""
     joined = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    return textwrap.fill(joined, int(44 * width / COLUMN)).replace("\N{NO-BREAK SPACE}", " ")
+    filled = textwrap.fill(joined, int(44 * width / COLUMN), break_long_words=False)
+    return filled.replace("\N{NO-BREAK SPACE}", " ")

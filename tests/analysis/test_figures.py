@@ -74,10 +74,13 @@ def test_a_fixed_layer_that_scores_higher_is_said_to_be_unlike_the_paper(part: R
     assert "unlike the paper's Fig. 3" in title
 
 
-def test_a_title_wraps_but_never_between_a_name_and_its_value() -> None:
+def test_a_title_wraps_but_not_within_a_word_nor_between_a_name_and_its_value() -> None:
     lines = style.wrapped("reference_pretraining-span_corruption, n = 160, ε = 0.05, 50 trials").splitlines()
     assert lines == ["reference_pretraining-span_corruption,", "n = 160, ε = 0.05, 50 trials"]
     assert style.wrapped("a, n = 160") == "a, n = 160"
+    assert style.wrapped("reference_squad_pretrained-squad, n = 1000", 1.7).splitlines() == [
+        "reference_squad_pretrained-", "squad, n = 1000",
+    ]  # fmt: skip
 
 
 def test_the_cheapest_certified_rule_is_ringed_and_named_and_few_texts_are_said(part: Records) -> None:
